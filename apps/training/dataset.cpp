@@ -1,0 +1,64 @@
+#include "apps/training/dataset.h"
+
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "data/cifar10.h"
+#include "data/synthetic.h"
+#include "engine/device.h"
+#include "kernels/augment.h"
+
+namespace omniconv {
+namespace {
+
+constexpr std::uint64_t synthetic_seed = 0;
+
+/// FNV-1a over words of eight bytes, the last one filled up with zeros.
+std::uint64_t hash(std::uint64_t start, const std::vector<std::uint8_t>& bytes) {
+  constexpr std::uint64_t prime = 1099511628211ULL;
+  std::uint64_t result = (start ^ bytes.size()) * prime;
+  for (std::size_t i = 0; i < bytes.size(); i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, std::min(sizeof(word), bytes.size() - i));
+    result = (result ^ word) * prime;
+    result ^= result >> 32;
+  }
+  return result;
+}
+
+}  // namespace
+
+Dataset::Dataset(const ImageSet& set)
+    : images_(Tensor::from_host(set.images, {set.count(), image_channels, image_extent, image_extent})),
+      labels_(Tensor::from_host(set.labels)) {}
+
+Batch Dataset::gather(const Tensor& indices, DType dtype, const Augmentation& augmentation) const {
+  const std::int64_t samples = indices.count();
+  Batch batch{Tensor::empty({samples, image_extent, image_extent, image_channels}, dtype),
+              Tensor::empty({samples}, DType::i32)};
+  kernels::BatchShape shape;
+  shape.samples = samples;
+  dispatch("dataset", dtype, [&](auto zero) {
+    using T = decltype(zero);
+    kernels::gather_batch<T>(shape, {}, images_.data<std::uint8_t>(), labels_.data<std::uint8_t>(),
+                             indices.data<std::int32_t>(), augmentation.enabled, augmentation.seed,
+                             augmentation.epoch, batch.images.data<T>(), batch.labels.data<std::int32_t>(),
+                             main_stream());
+  });
+  return batch;
+}
+
+ImageData load_data(const std::string& data) {
+  return data == "synthetic" ? make_synthetic(synthetic_seed) : read_cifar10(data);
+}
+
+std::string fingerprint(const ImageData& data) {
+  std::uint64_t value = 14695981039346656037ULL ^ data.class_names.size();
+  for (const ImageSet* set : {&data.train, &data.test}) value = hash(hash(value, set->images), set->labels);
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+}  // namespace omniconv

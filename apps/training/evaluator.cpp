@@ -1,0 +1,26 @@
+#include "apps/training/evaluator.h"
+
+#include "apps/training/totals.h"
+#include "data/batches.h"
+
+namespace omniconv {
+
+Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t batch_size, const Tensor& logits,
+                    const std::function<void(std::int64_t)>& on_batch) {
+  const std::int64_t count = dataset.count();
+  const std::int64_t classes = model.config.classes;
+  const Tensor order = Tensor::from_host(epoch_order(count, 0, 0, false));
+  const DeviceTotals totals;
+  for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
+    const Batch batch = dataset.gather(order.view(range.begin, {range.size()}), model.store.dtype());
+    Tape tape(false);
+    const Variable output = model.net.forward(model.pass(tape, false), Variable(batch.images));
+    ops::cross_entropy(tape, output, batch.labels, totals.data());
+    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(output.value());
+    if (on_batch) on_batch(range.end);
+  }
+  const kernels::ClassificationTotals sums = totals.read();
+  return {sums.loss_sum / sums.count, sums.correct / sums.count, count};
+}
+
+}  // namespace omniconv

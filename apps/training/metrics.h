@@ -1,0 +1,39 @@
+// The lines of metrics.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+namespace omniconv {
+
+/// What is known when an epoch ends, or when a run stops within one.
+struct EpochMetrics {
+  std::int64_t epoch = 0;  ///< from 1
+  std::int64_t step = 0;   ///< optimizer steps of the run so far
+  double lr = 0;           ///< of the last step
+  double temperature = 0;  ///< of the last step
+  double train_loss = 0;   ///< mean over the epoch's images, as they were met
+  double train_accuracy = 0;
+  double test_loss = 0;
+  double test_accuracy = 0;
+  double images_per_second = 0;    ///< training alone, without the first two steps of a process
+  std::int64_t peak_bytes = 0;     ///< of the device allocator
+  std::int64_t peak_rss_bytes = 0;  ///< of the process
+
+  friend bool operator==(const EpochMetrics&, const EpochMetrics&) = default;
+};
+
+/// Object with the fields as keys, in their order.
+nlohmann::ordered_json to_json(const EpochMetrics& metrics);
+
+/// One line per element.
+std::string format_metrics(const std::vector<EpochMetrics>& lines);
+/// @throws Error naming `source` and the line that is none of ours.
+std::vector<EpochMetrics> parse_metrics(const std::string& text, const std::string& source);
+
+/// Largest resident memory of this process so far.
+std::int64_t peak_resident_bytes();
+
+}  // namespace omniconv

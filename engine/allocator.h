@@ -1,0 +1,27 @@
+// Caching allocator of device memory.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace omniconv {
+
+/// What the allocator holds, in bytes.
+struct MemoryStatistics {
+  std::size_t in_use_bytes = 0;  ///< handed out now
+  std::size_t peak_bytes = 0;    ///< the most ever handed out at once since the last reset
+  std::size_t cached_bytes = 0;  ///< free, kept for reuse
+};
+
+/// Device memory of at least `bytes` bytes, aligned to 256, content undefined. Freed blocks are kept and handed out
+/// again to requests of the same rounded size, which is safe because all work goes to one stream.
+/// @throws Error naming the bytes asked for, in use and cached when the device has no more.
+std::shared_ptr<void> allocate(std::size_t bytes);
+
+MemoryStatistics memory_statistics();
+void reset_peak_memory();
+
+/// Returns the cached blocks to the device.
+void release_cached_memory();
+
+}  // namespace omniconv

@@ -1,0 +1,86 @@
+#include "engine/autograd.h"
+
+#include <utility>
+
+namespace omniconv {
+
+Variable::Variable(Tensor value, bool requires_grad) : node_(std::make_shared<Node>()) {
+  node_->value = std::move(value);
+  node_->requires_grad = requires_grad;
+}
+
+Variable Variable::declare(bool requires_grad) { return Variable(Tensor(), requires_grad); }
+
+void Variable::bind(Tensor value, Tensor gradient) const {
+  expect(!gradient.defined() || (gradient.shape() == value.shape() && gradient.dtype() == value.dtype()), "variable",
+         "expected a gradient of shape ", value.shape(), ", got ", gradient.shape());
+  node_->value = std::move(value);
+  node_->gradient = std::move(gradient);
+  node_->has_gradient = false;
+}
+
+const Tensor& Variable::value() const {
+  expect(defined() && node_->value.defined(), "variable", "expected a variable with a value, got an empty one");
+  return node_->value;
+}
+
+bool Variable::requires_grad() const { return defined() && node_->requires_grad; }
+
+Gradient Variable::gradient() const {
+  if (!requires_grad()) return {};
+  if (!node_->gradient.defined()) node_->gradient = Tensor::empty(node_->value.shape(), node_->value.dtype());
+  const bool first = !std::exchange(node_->has_gradient, true);
+  return {node_->gradient, first ? GradientMode::overwrite : GradientMode::accumulate};
+}
+
+Tensor Variable::grad() const { return defined() && node_->has_gradient ? node_->gradient : Tensor(); }
+
+void Variable::begin_gradient() const { node_->has_gradient = false; }
+
+void Variable::finish_gradient() const {
+  if (requires_grad() && !std::exchange(node_->has_gradient, true)) node_->gradient.set_zero();
+}
+
+bool Tape::needs_backward(std::initializer_list<const Variable*> inputs) const {
+  if (!recording_) return false;
+  for (const Variable* input : inputs) {
+    if (input->requires_grad()) return true;
+  }
+  return false;
+}
+
+Variable Tape::record(std::string operation, Tensor output, Backward backward) {
+  Variable variable(std::move(output), true);
+  entries_.push_back({std::move(operation), variable, std::move(backward)});
+  return variable;
+}
+
+void Tape::backward(const Variable& loss) {
+  expect(loss.value().count() == 1, "backward", "expected a scalar loss, got shape ", loss.shape());
+  Tensor one = Tensor::empty(loss.shape(), loss.value().dtype());
+  dispatch("backward", one.dtype(), [&](auto zero) {
+    const decltype(zero) value = 1;
+    one.copy_from_host(&value);
+  });
+  backward(loss, one);
+}
+
+void Tape::backward(const Variable& output, const Tensor& d_output) {
+  expect(output.shape() == d_output.shape(), "backward", "expected a gradient of shape ", output.shape(), ", got ",
+         d_output.shape());
+  expect(!entries_.empty() && output.requires_grad(), "backward", "expected an output recorded on this tape");
+  const Gradient seed = output.gradient();
+  seed.tensor.copy_from(d_output);
+  while (!entries_.empty()) {
+    Entry entry = std::move(entries_.back());
+    entries_.pop_back();
+    Variable::Node& node = *entry.output.node_;
+    if (!node.has_gradient) continue;
+    entry.backward(node.gradient);
+    // Nothing reads an intermediate gradient any more; its memory serves the next operation.
+    node.gradient = Tensor();
+    node.has_gradient = false;
+  }
+}
+
+}  // namespace omniconv

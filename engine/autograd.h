@@ -1,0 +1,102 @@
+// A small tape: operations append what their backward needs, backward() walks them in reverse.
+//
+// An operation reads the values of its input variables, computes, and calls Tape::record with a function that turns
+// the gradient of its output into gradients of its inputs. That function asks each input by name for its gradient
+// (`Gradient d_input = input.gradient()`) and is told whether to overwrite, to accumulate, or to skip it.
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace omniconv {
+
+/// What a backward function does with a gradient it computes.
+enum class GradientMode { ignore, overwrite, accumulate };
+
+/// Where a gradient goes and how it is written there.
+struct Gradient {
+  Tensor tensor;
+  GradientMode mode = GradientMode::ignore;
+
+  bool wanted() const { return mode != GradientMode::ignore; }
+  bool accumulate() const { return mode == GradientMode::accumulate; }
+};
+
+/// A value on the tape. Copies share the value and its gradient.
+class Variable {
+ public:
+  Variable() = default;
+  /// A variable holding `value`; with `requires_grad`, backward() computes its gradient.
+  explicit Variable(Tensor value, bool requires_grad = false);
+  /// A parameter or buffer whose value comes later, with bind().
+  static Variable declare(bool requires_grad);
+
+  bool defined() const { return node_ != nullptr; }
+  const Tensor& value() const;
+  const Shape& shape() const { return value().shape(); }
+  bool requires_grad() const;
+
+  /// Where this variable's gradient goes: the first caller of a backward pass overwrites, later ones accumulate,
+  /// and a variable that needs none says `ignore`. Every caller must then write what it announced.
+  Gradient gradient() const;
+  /// The gradient backward() left here; undefined before, or for a variable that needs none.
+  Tensor grad() const;
+
+  /// Gives a variable its value and, for a parameter, the place of its gradient: parameters are declared before the
+  /// arenas that hold them exist.
+  void bind(Tensor value, Tensor gradient) const;
+
+  /// For parameters, around a backward pass: forget the gradient, so that the first writer overwrites; set the
+  /// gradient to zero if nobody wrote it.
+  void begin_gradient() const;
+  void finish_gradient() const;
+
+ private:
+  friend class Tape;
+  struct Node {
+    Tensor value;
+    Tensor gradient;
+    bool requires_grad = false;
+    bool has_gradient = false;
+  };
+  std::shared_ptr<Node> node_;
+};
+
+/// The operations of one forward pass, in order.
+class Tape {
+ public:
+  using Backward = std::function<void(const Tensor& d_output)>;
+
+  /// A tape that records nothing, for evaluation, keeps no activations alive.
+  explicit Tape(bool recording = true) : recording_(recording) {}
+
+  bool recording() const { return recording_; }
+
+  /// True when the operation has to keep what its backward needs: the tape records and some input needs a gradient.
+  bool needs_backward(std::initializer_list<const Variable*> inputs) const;
+
+  /// Wraps `output` and keeps `backward` for it. Call it only when needs_backward() said so.
+  Variable record(std::string operation, Tensor output, Backward backward);
+
+  /// Runs the recorded operations backwards from `loss` ([1]; its gradient is 1), releasing each operation's
+  /// saved tensors as soon as it is done. The tape is empty afterwards. @throws Error if `loss` is not on this tape.
+  void backward(const Variable& loss);
+  /// The same from any output, with its gradient given.
+  void backward(const Variable& output, const Tensor& d_output);
+
+ private:
+  struct Entry {
+    std::string operation;
+    Variable output;
+    Backward backward;
+  };
+  bool recording_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace omniconv

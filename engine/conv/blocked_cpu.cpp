@@ -1,0 +1,395 @@
+#include "engine/conv/blocked_cpu.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "engine/library/packed_conv_cpu.h"
+#include "engine/library/parallel_cpu.h"
+#include "engine/tensor.h"
+
+namespace omniconv::conv {
+
+namespace {
+
+using library::PackedConv;
+using library::parallel_units;
+using library::TapRun;
+using library::ThreadScratch;
+using Attention = AttentionValues<float>;
+
+// Weights (of one kernel) in a slice: with the K slices they come from and the sample's activations they fit the
+// second-level cache of current server cores (1 MB and more).
+constexpr std::int64_t slice_weights = 48 * 1024;
+constexpr std::int64_t slice_granularity = 16;
+constexpr std::int64_t samples_per_unit = 8;
+// Independent partial sums of the weight gradient: enough to keep that many threads busy.
+constexpr std::int64_t gradient_units = 8;
+constexpr std::int64_t static_minibatch = 8;
+
+bool has_attention(const Attention& a) { return a.channel || a.filter || a.spatial || a.kernel; }
+
+/// The largest divisor of `channels` that is a multiple of the granularity and keeps a slice small; all channels if
+/// there is none or the convolution is grouped.
+std::int64_t slice_of(const ConvShape& shape, std::int64_t channels) {
+  if (shape.params.groups > 1) return channels;
+  const std::int64_t weights_per_channel = shape.weight_count() / channels;
+  std::int64_t best = channels;
+  for (std::int64_t slice = channels; slice >= slice_granularity; slice -= slice_granularity) {
+    if (channels % slice != 0 || slice % slice_granularity != 0) continue;
+    best = slice;
+    if (slice * weights_per_channel <= slice_weights) break;
+  }
+  return best;
+}
+
+/// q_kt = p_nk s_nt for one sample, kernel by kernel.
+void sample_shares(const ConvShape& shape, const Attention& attention, std::int64_t n, std::vector<float>& shares) {
+  shares.resize(static_cast<std::size_t>(attention.kernels * shape.taps()));
+  for (std::int64_t k = 0; k < attention.kernels; ++k) {
+    const float p = attention.kernel ? attention.kernel[n * attention.kernels + k] : 1.0f;
+    for (std::int64_t t = 0; t < shape.taps(); ++t)
+      shares[static_cast<std::size_t>(k * shape.taps() + t)] =
+          attention.spatial ? p * attention.spatial[n * shape.taps() + t] : p;
+  }
+}
+
+/// target[e] (+)= Σ_j q_j packed[j][e] for `Kernels` packed kernels that lie `stride` apart.
+template <int Kernels, bool Accumulate>
+void combine(const float* __restrict packed, std::int64_t stride, const float* shares, std::int64_t share_stride,
+             float* __restrict target, std::int64_t count) {
+  float q[Kernels];
+  for (int j = 0; j < Kernels; ++j) q[j] = shares[j * share_stride];
+#pragma omp simd
+  for (std::int64_t e = 0; e < count; ++e) {
+    float sum = Accumulate ? target[e] : 0.0f;
+    for (int j = 0; j < Kernels; ++j) sum += q[j] * packed[j * stride + e];
+    target[e] = sum;
+  }
+}
+
+/// aggregated = Σ_k q_k ⊙ W_k in the packed layout.
+void aggregate(const std::vector<TapRun>& runs, const float* packed, std::int64_t packed_count, std::int64_t kernels,
+               std::int64_t taps, const float* shares, float* aggregated) {
+  for (const TapRun& run : runs) {
+    const float* first = packed + run.first;
+    const float* q = shares + run.tap;
+    float* target = aggregated + run.first;
+    std::int64_t k = kernels % 4;
+    switch (k) {
+      case 0:
+        combine<4, false>(first, packed_count, q, taps, target, run.count);
+        k = 4;
+        break;
+      case 1:
+        combine<1, false>(first, packed_count, q, taps, target, run.count);
+        break;
+      case 2:
+        combine<2, false>(first, packed_count, q, taps, target, run.count);
+        break;
+      default:
+        combine<3, false>(first, packed_count, q, taps, target, run.count);
+        break;
+    }
+    for (; k < kernels; k += 4)
+      combine<4, true>(first + k * packed_count, packed_count, q + k * taps, taps, target, run.count);
+  }
+}
+
+/// gradient[j] += q_j D and dots[j] += <D, packed[j]> for `Kernels` kernels that lie `stride` apart.
+template <int Kernels>
+void fold(const float* __restrict d, const float* __restrict packed, float* __restrict gradient, std::int64_t stride,
+          const float* shares, float* dots, std::int64_t step, std::int64_t count) {
+  float q[Kernels], sums[Kernels] = {};
+  for (int j = 0; j < Kernels; ++j) q[j] = shares[j * step];
+#pragma omp simd reduction(+ : sums)
+  for (std::int64_t e = 0; e < count; ++e) {
+    const float value = d[e];
+    for (int j = 0; j < Kernels; ++j) {
+      gradient[j * stride + e] += q[j] * value;
+      sums[j] += value * packed[j * stride + e];
+    }
+  }
+  for (int j = 0; j < Kernels; ++j) dots[j * step] += sums[j];
+}
+
+/// Folds a sample's D into the gradients of all kernels and into dots[k, t] = <D_t, W_kt>.
+void fold_all(const std::vector<TapRun>& runs, const float* d, const float* packed, float* gradient,
+              std::int64_t packed_count, std::int64_t kernels, std::int64_t taps, const float* shares, float* dots) {
+  for (const TapRun& run : runs) {
+    std::int64_t k = 0;
+    for (; k + 4 <= kernels; k += 4)
+      fold<4>(d + run.first, packed + k * packed_count + run.first, gradient + k * packed_count + run.first,
+              packed_count, shares + k * taps + run.tap, dots + k * taps + run.tap, taps, run.count);
+    for (; k < kernels; ++k)
+      fold<1>(d + run.first, packed + k * packed_count + run.first, gradient + k * packed_count + run.first,
+              packed_count, shares + k * taps + run.tap, dots + k * taps + run.tap, taps, run.count);
+  }
+}
+
+/// target[p, j] = source[p, first + j] · scale[j] for `count` of `channels` channels; scale may be absent.
+void gather_channels(const float* source, std::int64_t channels, std::int64_t first, std::int64_t count,
+                     const float* scale, std::int64_t pixels, float* target) {
+  for (std::int64_t p = 0; p < pixels; ++p) {
+    const float* from = source + p * channels + first;
+    float* to = target + p * count;
+    if (scale) {
+      for (std::int64_t j = 0; j < count; ++j) to[j] = from[j] * scale[first + j];
+    } else {
+      std::copy(from, from + count, to);
+    }
+  }
+}
+
+/// What one unit of forward or data gradient needs to know of the packed weights.
+struct Slices {
+  std::int64_t width = 0;         // channels per slice
+  std::int64_t count = 0;         // slices
+  std::int64_t packed_count = 0;  // floats per packed kernel slice
+  Tensor packed;                  // [slices, K, packed_count]
+
+  float* slice(std::int64_t index, std::int64_t kernels) const {
+    return packed.data<float>() + index * kernels * packed_count;
+  }
+};
+
+/// Packs all slices of all kernels for one direction. `unit` is the convolution of one slice; slices cut the output
+/// channels, or with `slice_input` the input channels.
+Slices pack_slices(PackedConv::Direction direction, const ConvShape& shape, const ConvShape& unit, bool slice_input,
+                   std::int64_t kernels, const float* weight) {
+  Slices slices;
+  slices.width = slice_input ? unit.in_channels : unit.out_channels;
+  slices.count = (slice_input ? shape.in_channels : shape.out_channels) / slices.width;
+  parallel_units(1, [&](std::int64_t) { slices.packed_count = PackedConv::get(direction, unit).packed_count(); });
+  slices.packed = Tensor::empty({slices.count, kernels, slices.packed_count}, DType::f32);
+  const std::int64_t row = shape.group_in();
+  const std::int64_t slice_step = slices.width * (slice_input ? 1 : shape.taps() * row);
+  parallel_units(slices.count * kernels, [&](std::int64_t index) {
+    const std::int64_t slice = index / kernels;
+    const std::int64_t k = index % kernels;
+    PackedConv::get(direction, unit)
+        .pack(weight + k * shape.weight_count() + slice * slice_step, row,
+              slices.slice(slice, kernels) + k * slices.packed_count);
+  });
+  return slices;
+}
+
+/// The weights for one sample: the packed kernel itself where nothing scales it, else the aggregate in scratch.
+float* sample_weights(const PackedConv& conv, const ConvShape& shape, const Attention& attention, std::int64_t n,
+                      float* packed, std::vector<float>& shares) {
+  if (!attention.spatial && !attention.kernel) return packed;
+  sample_shares(shape, attention, n, shares);
+  float* aggregated = ThreadScratch::get(ThreadScratch::aggregated, conv.packed_count());
+  aggregate(conv.runs(), packed, conv.packed_count(), attention.kernels, shape.taps(), shares.data(), aggregated);
+  return aggregated;
+}
+
+/// The most samples per call, up to static_minibatch, that divide both chunk lengths: one layout serves all calls.
+std::int64_t common_minibatch(std::int64_t chunk, std::int64_t last_chunk) {
+  const std::int64_t common = std::gcd(chunk, last_chunk);
+  std::int64_t minibatch = std::min(static_minibatch, common);
+  while (common % minibatch != 0) --minibatch;
+  return minibatch;
+}
+
+/// Unit convolution: one sample (a few where nothing differs between samples), a slice of the channels.
+ConvShape unit_of(const ConvShape& shape, std::int64_t samples, std::int64_t in_channels, std::int64_t out_channels) {
+  ConvShape unit = shape;
+  unit.samples = samples;
+  unit.in_channels = in_channels;
+  unit.out_channels = out_channels;
+  return unit;
+}
+
+}  // namespace
+
+void blocked_forward(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
+                     float* output) {
+  const ConvShape unit = unit_of(shape, 1, shape.in_channels, slice_of(shape, shape.out_channels));
+  const Slices slices =
+      pack_slices(PackedConv::Direction::forward, shape, unit, false, attention.kernels, weight);
+  const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
+  const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
+  const std::int64_t out_pixels = shape.out_pixels();
+  parallel_units(slices.count * groups, [&](std::int64_t index) {
+    const std::int64_t slice = index / groups;
+    const std::int64_t first = index % groups * samples_per_unit;
+    const PackedConv& conv = PackedConv::get(PackedConv::Direction::forward, unit);
+    float* packed = slices.slice(slice, attention.kernels);
+    std::vector<float> shares;
+    for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
+      const float* source = input + n * in_count;
+      if (attention.channel) {
+        float* scaled = ThreadScratch::get(ThreadScratch::source, in_count);
+        gather_channels(source, shape.in_channels, 0, shape.in_channels, attention.channel + n * shape.in_channels,
+                        shape.in_pixels(), scaled);
+        source = scaled;
+      }
+      float* target = output + n * out_pixels * shape.out_channels;
+      float* result = slices.count == 1 ? target
+                                        : ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
+      conv.run(source, sample_weights(conv, shape, attention, n, packed, shares), result);
+      if (result == target && !attention.filter) continue;
+      const float* f = attention.filter ? attention.filter + n * shape.out_channels + slice * slices.width : nullptr;
+      for (std::int64_t p = 0; p < out_pixels; ++p) {
+        const float* from = result + p * slices.width;
+        float* to = target + p * shape.out_channels + slice * slices.width;
+        if (f) {
+          for (std::int64_t j = 0; j < slices.width; ++j) to[j] = from[j] * f[j];
+        } else {
+          std::copy(from, from + slices.width, to);
+        }
+      }
+    }
+  });
+}
+
+void blocked_data_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
+                           const float* d_output, float* d_input, bool accumulate, float* weighted_channel) {
+  const ConvShape unit = unit_of(shape, 1, slice_of(shape, shape.in_channels), shape.out_channels);
+  const Slices slices =
+      pack_slices(PackedConv::Direction::data_gradient, shape, unit, true, attention.kernels, weight);
+  const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
+  const std::int64_t out_count = shape.out_pixels() * shape.out_channels;
+  const std::int64_t in_pixels = shape.in_pixels();
+  parallel_units(slices.count * groups, [&](std::int64_t index) {
+    const std::int64_t slice = index / groups;
+    const std::int64_t first = index % groups * samples_per_unit;
+    const PackedConv& conv = PackedConv::get(PackedConv::Direction::data_gradient, unit);
+    float* packed = slices.slice(slice, attention.kernels);
+    std::vector<float> shares;
+    for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
+      const float* source = d_output + n * out_count;
+      if (attention.filter) {
+        float* scaled = ThreadScratch::get(ThreadScratch::source, out_count);
+        gather_channels(source, shape.out_channels, 0, shape.out_channels, attention.filter + n * shape.out_channels,
+                        shape.out_pixels(), scaled);
+        source = scaled;
+      }
+      float* target = d_input + n * in_pixels * shape.in_channels;
+      const bool direct = slices.count == 1 && !accumulate;
+      float* result = direct ? target : ThreadScratch::get(ThreadScratch::destination, in_pixels * slices.width);
+      conv.run(source, sample_weights(conv, shape, attention, n, packed, shares), result);
+      const std::int64_t offset = slice * slices.width;
+      const float* c = attention.channel ? attention.channel + n * shape.in_channels + offset : nullptr;
+      if (direct && !c && !weighted_channel) continue;
+      float* weighted = weighted_channel ? weighted_channel + n * shape.in_channels + offset : nullptr;
+      if (weighted) std::fill(weighted, weighted + slices.width, 0.0f);
+      for (std::int64_t p = 0; p < in_pixels; ++p) {
+        float* from = result + p * slices.width;
+        float* to = target + p * shape.in_channels + offset;
+        if (c) {
+          for (std::int64_t j = 0; j < slices.width; ++j) from[j] *= c[j];
+        }
+        if (weighted) {
+          const float* x = input + (n * in_pixels + p) * shape.in_channels + offset;
+          for (std::int64_t j = 0; j < slices.width; ++j) weighted[j] += x[j] * from[j];
+        }
+        if (accumulate) {
+          for (std::int64_t j = 0; j < slices.width; ++j) to[j] += from[j];
+        } else if (!direct) {
+          std::copy(from, from + slices.width, to);
+        }
+      }
+    }
+  });
+}
+
+void blocked_weight_gradient(const ConvShape& shape, const Attention& attention, const float* input,
+                             const float* weight, const float* d_output, float* d_weight, bool accumulate,
+                             float* weighted_kst) {
+  const bool dynamic = has_attention(attention);
+  const std::int64_t kernels = attention.kernels;
+  const std::int64_t slice_width = slice_of(shape, shape.out_channels);
+  // Partial sums: slices give independent work by themselves, chunks of samples the rest.
+  const std::int64_t wanted = std::max<std::int64_t>(1, gradient_units * slice_width / shape.out_channels);
+  const std::int64_t chunk = (shape.samples + wanted - 1) / wanted;
+  const std::int64_t chunks = (shape.samples + chunk - 1) / chunk;
+  const std::int64_t last_chunk = shape.samples - (chunks - 1) * chunk;
+  const std::int64_t minibatch = dynamic ? 1 : common_minibatch(chunk, last_chunk);
+  const ConvShape unit = unit_of(shape, minibatch, shape.in_channels, slice_width);
+  const auto direction = PackedConv::Direction::weight_gradient;
+  const Slices slices = pack_slices(direction, shape, unit, false, kernels, weight);
+  const std::int64_t slice_count = kernels * slices.packed_count;
+  const Tensor partials = Tensor::zeros({chunks, slices.count, slice_count}, DType::f32);
+  const std::int64_t share_count = kernels * shape.taps();
+  Tensor dots;  // [slices, N, K, taps]: <D, W_k> of each slice
+  if (weighted_kst) dots = Tensor::zeros({slices.count, shape.samples, share_count}, DType::f32);
+
+  const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
+  const std::int64_t out_pixels = shape.out_pixels();
+  parallel_units(chunks * slices.count, [&](std::int64_t index) {
+    const std::int64_t slice = index % slices.count;
+    const std::int64_t first = index / slices.count * chunk;
+    const std::int64_t last = std::min(first + chunk, shape.samples);
+    float* packed = slices.slice(slice, kernels);
+    float* gradient = partials.data<float>() + index * slice_count;
+    std::vector<float> shares, ignored_dots(static_cast<std::size_t>(share_count));
+    for (std::int64_t n = first; n < last; n += minibatch) {
+      const PackedConv& conv = PackedConv::get(direction, unit);
+      const float* source = input + n * in_count;
+      if (attention.channel) {
+        float* scaled = ThreadScratch::get(ThreadScratch::source, in_count);
+        gather_channels(source, shape.in_channels, 0, shape.in_channels, attention.channel + n * shape.in_channels,
+                        shape.in_pixels(), scaled);
+        source = scaled;
+      }
+      const float* upstream = d_output + n * out_pixels * shape.out_channels;
+      if (attention.filter || slices.count > 1) {
+        float* gathered = ThreadScratch::get(ThreadScratch::destination, minibatch * out_pixels * slices.width);
+        gather_channels(upstream, shape.out_channels, slice * slices.width, slices.width,
+                        attention.filter ? attention.filter + n * shape.out_channels : nullptr,
+                        minibatch * out_pixels, gathered);
+        upstream = gathered;
+      }
+      float* d = ThreadScratch::get(ThreadScratch::gradient, conv.packed_count());
+      conv.run(source, d, const_cast<float*>(upstream));
+      if (!dynamic) {
+        for (std::int64_t e = 0; e < slices.packed_count; ++e) gradient[e] += d[e];
+        continue;
+      }
+      sample_shares(shape, attention, n, shares);
+      float* sample_dots = weighted_kst ? dots.data<float>() + (slice * shape.samples + n) * share_count
+                                        : ignored_dots.data();
+      fold_all(conv.runs(), d, packed, gradient, slices.packed_count, kernels, shape.taps(), shares.data(),
+               sample_dots);
+    }
+  });
+
+  if (d_weight) {
+    const std::int64_t row = shape.group_in();
+    const std::int64_t plain_count = unit.out_channels * shape.taps() * row;
+    parallel_units(slices.count * kernels, [&](std::int64_t index) {
+      const std::int64_t slice = index / kernels;
+      const std::int64_t k = index % kernels;
+      float* sum = partials.data<float>() + slice * slice_count + k * slices.packed_count;
+      for (std::int64_t c = 1; c < chunks; ++c) {
+        const float* part = sum + c * slices.count * slice_count;
+        for (std::int64_t e = 0; e < slices.packed_count; ++e) sum[e] += part[e];
+      }
+      const PackedConv& conv = PackedConv::get(direction, unit);
+      float* target = d_weight + k * shape.weight_count() + slice * plain_count;
+      if (!accumulate) {
+        conv.unpack(sum, target, row);
+        return;
+      }
+      float* plain = ThreadScratch::get(ThreadScratch::gradient, plain_count);
+      conv.unpack(sum, plain, row);
+      for (std::int64_t e = 0; e < plain_count; ++e) target[e] += plain[e];
+    });
+  }
+  if (weighted_kst) {
+    std::vector<float> shares;
+    for (std::int64_t n = 0; n < shape.samples; ++n) {
+      sample_shares(shape, attention, n, shares);
+      for (std::int64_t e = 0; e < share_count; ++e) {
+        float sum = 0;
+        for (std::int64_t slice = 0; slice < slices.count; ++slice)
+          sum += dots.data<float>()[(slice * shape.samples + n) * share_count + e];
+        weighted_kst[n * share_count + e] = shares[static_cast<std::size_t>(e)] * sum;
+      }
+    }
+  }
+}
+
+}  // namespace omniconv::conv

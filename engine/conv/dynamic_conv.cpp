@@ -1,0 +1,151 @@
+#include "engine/conv/dynamic_conv.h"
+
+#include <optional>
+#include <type_traits>
+
+#include "engine/conv/materialise.h"
+#include "engine/conv/two_sided.h"
+#include "kernels/aggregate.h"
+#include "kernels/elementwise.h"
+#include "kernels/od_conv.h"
+#include "kernels/pooling.h"
+#if !OMNICONV_CUDA
+#include "engine/conv/blocked_cpu.h"
+#endif
+
+namespace omniconv::conv {
+
+namespace {
+
+std::optional<Algorithm> forced_algorithm;
+
+template <class T>
+Algorithm algorithm_for(const ConvShape& shape, Direction direction) {
+  const DType dtype = DTypeOf<T>::value;
+  if (forced_algorithm && is_available(*forced_algorithm, dtype)) return *forced_algorithm;
+  return plan(shape, dtype, direction);
+}
+
+}  // namespace
+
+std::string_view name_of(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::tiled:
+      return "tiled";
+    case Algorithm::materialise:
+      return "materialise";
+    case Algorithm::blocked:
+      return "blocked";
+    case Algorithm::two_sided:
+      return "two_sided";
+  }
+  return "unknown";
+}
+
+bool is_available(Algorithm algorithm, DType dtype) {
+  if (algorithm == Algorithm::blocked) return !OMNICONV_CUDA && dtype == DType::f32;
+  return dtype == DType::f32 || dtype == DType::f64;
+}
+
+Algorithm plan(const ConvShape&, DType dtype, Direction) {
+  return is_available(Algorithm::blocked, dtype) ? Algorithm::blocked : Algorithm::tiled;
+}
+
+ForceAlgorithm::ForceAlgorithm(Algorithm algorithm) { forced_algorithm = algorithm; }
+ForceAlgorithm::~ForceAlgorithm() { forced_algorithm.reset(); }
+
+template <class T>
+void dynamic_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
+                     T* output, Stream stream) {
+  switch (algorithm_for<T>(shape, Direction::forward)) {
+    case Algorithm::tiled:
+      return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
+    case Algorithm::materialise:
+      return materialise_forward(shape, attention, input, weight, output, stream);
+    case Algorithm::two_sided:
+      return two_sided_forward(shape, attention, input, weight, output, stream);
+    case Algorithm::blocked:
+#if !OMNICONV_CUDA
+      if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, weight, output);
+#endif
+      break;
+  }
+  fail("od_conv2d", "expected an algorithm of this build");
+}
+
+template <class T>
+void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
+                           const T* weight, const T* d_output, T* d_input, bool accumulate, T* weighted_channel,
+                           Stream stream) {
+  const Algorithm algorithm = algorithm_for<T>(shape, Direction::data_gradient);
+#if !OMNICONV_CUDA
+  if constexpr (std::is_same_v<T, float>) {
+    if (algorithm == Algorithm::blocked)
+      return blocked_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+  }
+#endif
+  // C needs this convolution's own gradient: where others have added to d_input already, it is computed beside it.
+  const bool beside = accumulate && weighted_channel;
+  Tensor own;
+  T* target = d_input;
+  if (beside) {
+    own = Tensor::empty({shape.input_count()}, DTypeOf<T>::value);
+    target = own.data<T>();
+  }
+  const bool add = accumulate && !beside;
+  if (algorithm == Algorithm::materialise)
+    materialise_data_gradient(shape, attention, weight, d_output, target, add, stream);
+  else if (algorithm == Algorithm::two_sided)
+    two_sided_data_gradient(shape, attention, weight, d_output, target, add, stream);
+  else
+    kernels::od_conv_data_gradient(shape, attention, d_output, weight, target, add, stream);
+  if (weighted_channel)
+    kernels::pixel_dot(input, target, weighted_channel, shape.samples, shape.in_pixels(), shape.in_channels, stream);
+  if (beside) kernels::add(target, d_input, shape.input_count(), stream);
+}
+
+template <class T>
+void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
+                             const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,
+                             T* weighted_spatial, Stream stream) {
+  const Algorithm algorithm = algorithm_for<T>(shape, Direction::weight_gradient);
+  if (algorithm == Algorithm::two_sided)
+    return two_sided_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kernel,
+                                     weighted_spatial, stream);
+  Tensor weighted_kst;  // Q [N, K, R·S]
+  T* shares = nullptr;
+  if (weighted_kernel) {
+    weighted_kst = Tensor::empty({shape.samples, attention.kernels, shape.taps()}, DTypeOf<T>::value);
+    shares = weighted_kst.data<T>();
+  }
+  if (algorithm == Algorithm::materialise) {
+    materialise_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
+  } else if (algorithm == Algorithm::tiled) {
+    Tensor workspace;
+    if (shares)
+      workspace = Tensor::empty({kernels::od_conv_weight_gradient_workspace(shape, attention.kernels)},
+                                DTypeOf<T>::value);
+    kernels::od_conv_weight_gradient(shape, attention, input, d_output, weight, d_weight, accumulate, shares,
+                                     workspace.data_or_null<T>(), stream);
+  } else {
+#if !OMNICONV_CUDA
+    if constexpr (std::is_same_v<T, float>)
+      blocked_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
+#endif
+  }
+  if (shares)
+    kernels::sum_shares(shares, shape.samples, attention.kernels, shape.taps(), weighted_kernel, weighted_spatial,
+                        stream);
+}
+
+#define OMNICONV_INSTANTIATE(T)                                                                                    \
+  template void dynamic_forward(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, Stream);      \
+  template void dynamic_data_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, const T*,   \
+                                      T*, bool, T*, Stream);                                                       \
+  template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, const T*, \
+                                        T*, bool, T*, T*, Stream);
+OMNICONV_INSTANTIATE(float)
+OMNICONV_INSTANTIATE(double)
+#undef OMNICONV_INSTANTIATE
+
+}  // namespace omniconv::conv

@@ -1,0 +1,61 @@
+// The dynamic convolution of ODConv and its algorithms.
+//
+// Every algorithm computes the same three functions; which one runs is a plan, a pure function of shapes, type and
+// device. The math is derived in docs/odconv.md.
+#pragma once
+
+#include <string_view>
+
+#include "engine/tensor.h"
+#include "kernels/conv_shape.h"
+#include "kernels/simt/stream.h"
+
+namespace omniconv::conv {
+
+enum class Algorithm {
+  tiled,        ///< our kernel: aggregated tiles in shared memory, plain FMA
+  materialise,  ///< A: per-sample weights in memory, batched products
+  blocked,      ///< B: aggregated slices in the CPU's cache, consumed at once by the library's convolution
+  two_sided,    ///< D: patches scaled by c and s, products with all kernels, combined by f and p
+};
+
+enum class Direction { forward, data_gradient, weight_gradient };
+
+/// "tiled", "materialise", ...
+std::string_view name_of(Algorithm algorithm);
+
+/// Whether this build has the algorithm for the type and direction.
+bool is_available(Algorithm algorithm, DType dtype);
+
+/// The default plan.
+Algorithm plan(const ConvShape& shape, DType dtype, Direction direction);
+
+/// Forces one algorithm wherever it is available, for tests and ablations; resets on destruction. Not for threads.
+class ForceAlgorithm {
+ public:
+  explicit ForceAlgorithm(Algorithm algorithm);
+  ~ForceAlgorithm();
+  ForceAlgorithm(const ForceAlgorithm&) = delete;
+  ForceAlgorithm& operator=(const ForceAlgorithm&) = delete;
+};
+
+/// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k). weight [K, O, R, S, I/g].
+template <class T>
+void dynamic_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
+                     T* output, Stream stream);
+
+/// d_input (+)= dx_conv = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k) and, unless nullptr,
+/// weighted_channel [N, I] = C = Σ_p x ⊙ dx_conv.
+template <class T>
+void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
+                           const T* weight, const T* d_output, T* d_input, bool accumulate, T* weighted_channel,
+                           Stream stream);
+
+/// d_weight [K, O, R, S, I/g] (+)= Σ_n q_n D_n (unless nullptr), weighted_kernel [N, K] = Σ_t Q and
+/// weighted_spatial [N, R·S] = Σ_k Q (unless nullptr, both or neither).
+template <class T>
+void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
+                             const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,
+                             T* weighted_spatial, Stream stream);
+
+}  // namespace omniconv::conv

@@ -1,0 +1,64 @@
+// The device of this build: its memory, its queue of work, its clock.
+//
+// A build has one device (`cpu` or `cuda`); device_cpu.cpp or device_cuda.cpp implements this header.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "kernels/simt/stream.h"
+
+namespace omniconv {
+
+/// "cpu" or "cuda": the device this build computes on.
+std::string device_kind();
+
+/// Human-readable name of the device, such as the GPU's model or the CPU's.
+std::string device_name();
+
+/// Throws Error when the device cannot be used here (a CUDA build without a GPU or with a driver too old);
+/// the message names the remedy.
+void require_device();
+
+/// The queue on which the engine works. Owned by the engine.
+Stream main_stream();
+
+/// Waits for everything queued on the main stream. @throws Error with the device's own message.
+void synchronize();
+
+/// Number of host threads the engine may use; results do not depend on it. @throws Error unless 1 <= count <= 1024.
+void set_threads(int count);
+int thread_count();
+
+/// Copies `bytes` from host to device, from device to host (both return when the host memory may be reused or
+/// read), or within the device (in stream order).
+void copy_to_device(void* device_target, const void* host_source, std::size_t bytes);
+void copy_to_host(void* host_target, const void* device_source, std::size_t bytes);
+void copy_on_device(void* target, const void* source, std::size_t bytes, Stream stream);
+
+/// Sets `bytes` bytes to zero in stream order.
+void fill_zero(void* target, std::size_t bytes, Stream stream);
+
+/// Raw device memory, aligned to 256 bytes; nullptr when there is none left. Used by the allocator only.
+void* device_malloc(std::size_t bytes) noexcept;
+void device_free(void* memory) noexcept;
+
+/// A moment in the device's queue, for timing.
+class Event {
+ public:
+  Event();
+  ~Event();
+  Event(Event&&) noexcept;
+  Event& operator=(Event&&) noexcept;
+
+  void record(Stream stream);
+  /// Seconds from `start` to this event; waits for both.
+  double seconds_since(const Event& start) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace omniconv

@@ -1,0 +1,71 @@
+#include <omp.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "engine/device.h"
+#include "kernels/error.h"
+
+namespace omniconv {
+
+std::string device_kind() { return "cpu"; }
+
+std::string device_name() {
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (line.rfind("model name", 0) == 0) return line.substr(line.find(':') + 2);
+  }
+  return "CPU";
+}
+
+void require_device() {}
+
+Stream main_stream() { return {}; }
+
+void synchronize() {}
+
+void set_threads(int count) {
+  expect(count >= 1 && count <= 1024, "threads", "expected 1 to 1024 threads, got ", count);
+  omp_set_num_threads(count);
+}
+
+int thread_count() { return omp_get_max_threads(); }
+
+void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(device_target, host_source, bytes);
+}
+
+void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {
+  if (bytes > 0) std::memcpy(host_target, device_source, bytes);
+}
+
+void copy_on_device(void* target, const void* source, std::size_t bytes, Stream) {
+  if (bytes > 0) std::memcpy(target, source, bytes);
+}
+
+void fill_zero(void* target, std::size_t bytes, Stream) {
+  if (bytes > 0) std::memset(target, 0, bytes);
+}
+
+void* device_malloc(std::size_t bytes) noexcept { return std::aligned_alloc(256, (bytes + 255) / 256 * 256); }
+
+void device_free(void* memory) noexcept { std::free(memory); }
+
+struct Event::State {
+  std::chrono::steady_clock::time_point time;
+};
+
+Event::Event() : state_(std::make_unique<State>()) {}
+Event::~Event() = default;
+Event::Event(Event&&) noexcept = default;
+Event& Event::operator=(Event&&) noexcept = default;
+
+void Event::record(Stream) { state_->time = std::chrono::steady_clock::now(); }
+
+double Event::seconds_since(const Event& start) const {
+  return std::chrono::duration<double>(state_->time - start.state_->time).count();
+}
+
+}  // namespace omniconv

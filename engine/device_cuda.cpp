@@ -1,0 +1,136 @@
+#include <cuda_runtime.h>
+#include <omp.h>
+
+#include <string_view>
+#include <utility>
+
+#include "engine/check_cuda.h"
+#include "engine/device.h"
+#include "engine/device_check_cuda.h"
+#include "kernels/error.h"
+
+namespace omniconv {
+
+namespace {
+
+cudaStream_t handle_of(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
+
+// Non-blocking: work of other libraries on the default stream neither waits for ours nor makes it wait.
+cudaStream_t create_stream() {
+  require_device();
+  cudaStream_t stream = nullptr;
+  OMNICONV_CHECK_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
+
+}  // namespace
+
+void check_cuda(cudaError_t status, const char* expression, const std::source_location& where) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  const std::string_view path = where.file_name();
+  fail("cuda", "expected ", expression, " to succeed, got ", cudaGetErrorString(status), " (",
+       path.substr(path.find_last_of('/') + 1), ':', where.line(), ')');
+}
+
+std::string device_kind() { return "cuda"; }
+
+std::string device_name() {
+  require_device();
+  int device = 0;
+  OMNICONV_CHECK_CUDA(cudaGetDevice(&device));
+  cudaDeviceProp properties = {};
+  OMNICONV_CHECK_CUDA(cudaGetDeviceProperties(&properties, device));
+  return properties.name;
+}
+
+void require_device() {
+  // Asked once when all is well; a failure is thrown again at every call.
+  static const bool usable = [] {
+    check_device(device_facts());
+    return true;
+  }();
+  static_cast<void>(usable);
+}
+
+Stream main_stream() {
+  // Never destroyed: CUDA may be gone before objects in static storage are.
+  static const cudaStream_t stream = create_stream();
+  return {stream};
+}
+
+void synchronize() { OMNICONV_CHECK_CUDA(cudaStreamSynchronize(handle_of(main_stream()))); }
+
+void set_threads(int count) {
+  expect(count >= 1 && count <= 1024, "threads", "expected 1 to 1024 threads, got ", count);
+  omp_set_num_threads(count);
+}
+
+int thread_count() { return omp_get_max_threads(); }
+
+void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
+  if (bytes == 0) return;
+  const cudaStream_t stream = handle_of(main_stream());
+  OMNICONV_CHECK_CUDA(cudaMemcpyAsync(device_target, host_source, bytes, cudaMemcpyHostToDevice, stream));
+  // The runtime has copied pageable memory aside when it returns; from pinned memory the device reads later.
+  cudaPointerAttributes source = {};
+  OMNICONV_CHECK_CUDA(cudaPointerGetAttributes(&source, host_source));
+  if (source.type != cudaMemoryTypeUnregistered) OMNICONV_CHECK_CUDA(cudaStreamSynchronize(stream));
+}
+
+void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {
+  if (bytes == 0) return;
+  const cudaStream_t stream = handle_of(main_stream());
+  OMNICONV_CHECK_CUDA(cudaMemcpyAsync(host_target, device_source, bytes, cudaMemcpyDeviceToHost, stream));
+  OMNICONV_CHECK_CUDA(cudaStreamSynchronize(stream));
+}
+
+void copy_on_device(void* target, const void* source, std::size_t bytes, Stream stream) {
+  if (bytes == 0) return;
+  OMNICONV_CHECK_CUDA(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToDevice, handle_of(stream)));
+}
+
+void fill_zero(void* target, std::size_t bytes, Stream stream) {
+  if (bytes == 0) return;
+  OMNICONV_CHECK_CUDA(cudaMemsetAsync(target, 0, bytes, handle_of(stream)));
+}
+
+// cudaMalloc, not its stream-ordered sibling: blocks stay with the allocator, and taking one while a graph is being
+// captured must not become a part of the graph.
+void* device_malloc(std::size_t bytes) noexcept {
+  void* memory = nullptr;
+  if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
+  cudaGetLastError();  // or the next kernel launch would report the lack of memory
+  return nullptr;
+}
+
+// cudaFree waits for work that may still use the memory.
+void device_free(void* memory) noexcept {
+  if (cudaFree(memory) != cudaSuccess) cudaGetLastError();
+}
+
+struct Event::State {
+  State() { OMNICONV_CHECK_CUDA(cudaEventCreate(&event)); }
+  ~State() { cudaEventDestroy(event); }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  cudaEvent_t event = nullptr;
+};
+
+Event::Event() : state_(std::make_unique<State>()) {}
+Event::~Event() = default;
+Event::Event(Event&&) noexcept = default;
+Event& Event::operator=(Event&&) noexcept = default;
+
+void Event::record(Stream stream) { OMNICONV_CHECK_CUDA(cudaEventRecord(state_->event, handle_of(stream))); }
+
+double Event::seconds_since(const Event& start) const {
+  OMNICONV_CHECK_CUDA(cudaEventSynchronize(start.state_->event));
+  OMNICONV_CHECK_CUDA(cudaEventSynchronize(state_->event));
+  float milliseconds = 0;
+  OMNICONV_CHECK_CUDA(cudaEventElapsedTime(&milliseconds, start.state_->event, state_->event));
+  return milliseconds * 1e-3;
+}
+
+}  // namespace omniconv

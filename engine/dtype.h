@@ -1,0 +1,58 @@
+// Element types and the bridge from a type known at run time to one known at compile time.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kernels/error.h"
+
+namespace omniconv {
+
+/// Element types. f64 exists for gradient checks; bf16 and f16 for files and mixed precision; u8 holds images.
+enum class DType { f32, f64, bf16, f16, u8, i32, i64 };
+
+/// Size of one element in bytes.
+std::size_t size_of(DType dtype);
+
+/// "f32", "f64", ...
+std::string_view name_of(DType dtype);
+
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<std::uint8_t> {
+  static constexpr DType value = DType::u8;
+};
+template <>
+struct DTypeOf<std::int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<std::int64_t> {
+  static constexpr DType value = DType::i64;
+};
+
+/// Calls `body` with a value of the floating type of `dtype`: `dispatch("relu", t.dtype(), [&](auto zero) { using T =
+/// decltype(zero); ... })`. Throws Error naming `where` for types that are not computed in.
+template <class Body>
+decltype(auto) dispatch(std::string_view where, DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::f32:
+      return body(float{});
+    case DType::f64:
+      return body(double{});
+    default:
+      fail(where, "expected a tensor of f32 or f64, got ", name_of(dtype));
+  }
+}
+
+}  // namespace omniconv

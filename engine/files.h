@@ -1,0 +1,44 @@
+// Whole files: read with checks, written so that a reader sees the old content or the new, never half of one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace omniconv {
+
+/// A regular file opened for reading. Every error reads `[where] PATH: expected ..., got ...`.
+class InputFile {
+ public:
+  /// @throws Error if the file is missing, unreadable or not a regular file.
+  InputFile(std::string_view where, std::string path);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  /// Size in bytes when it was opened.
+  std::uint64_t size() const { return size_; }
+  /// Fills `target` with the bytes from `offset` on. @throws Error if the file ends before.
+  void read(std::uint64_t offset, std::span<std::byte> target) const;
+
+ private:
+  std::string where_;
+  std::string path_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+/// Replaces the file at `path` by `parts`, one behind the other: written to a temporary name in the same folder,
+/// flushed to disk, renamed, the folder flushed. On failure the temporary file is removed, the old file is as it was.
+/// @throws Error `[where] PATH: expected to write N bytes, got ...` with the system's reason.
+void write_file(std::string_view where, const std::string& path, std::span<const std::span<const std::byte>> parts);
+/// The same for one piece of text or bytes.
+void write_file(std::string_view where, const std::string& path, std::string_view content);
+
+/// `text` in double quotes on one line: control characters escaped, cut after 80 bytes. For names from foreign files.
+std::string in_quotes(std::string_view text);
+
+}  // namespace omniconv

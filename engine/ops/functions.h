@@ -1,0 +1,56 @@
+// Differentiable operations. Each checks its arguments, computes on the main stream, and records its backward.
+//
+// Activations are [N, H, W, C] and may be f32 or f64; all arguments of one call have one type. An operation throws
+// Error `[name] expected ..., got ...` for shapes or types that do not fit.
+#pragma once
+
+#include "engine/autograd.h"
+#include "kernels/conv_shape.h"
+#include "kernels/cross_entropy.h"
+
+namespace omniconv::ops {
+
+/// output [N, C] = mean over the pixels of input [N, H, W, C].
+Variable global_average_pool(Tape& tape, const Variable& input);
+
+/// output [N, O] = input [N, I] · weightᵀ [O, I] + bias [O]; bias may be empty.
+Variable linear(Tape& tape, const Variable& input, const Variable& weight, const Variable& bias);
+
+/// Static convolution: output [N, OH, OW, O] of input [N, H, W, I] and weight [O, R, S, I/g].
+Variable conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight);
+
+/// Which statistics batch norm normalises with.
+struct BatchNormMode {
+  bool batch_statistics = true;  ///< those of the batch (and the running ones move), or the running ones
+  double momentum = 0.1;
+  double epsilon = 1e-5;
+  bool relu = false;  ///< relu(norm + residual)
+};
+
+/// Batch norm over all axes but the last, with fused residual add and ReLU. input [..., C], residual like input or
+/// empty, gamma, beta, running_mean, running_var [C]. The running statistics are updated in place where the batch's
+/// are used. @throws Error when a batch of one row is normalised by its own statistics.
+Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input, const Variable& residual,
+                    const Variable& gamma, const Variable& beta, const Tensor& running_mean,
+                    const Tensor& running_var);
+
+/// Logits of the four attentions of ODConv; an empty one stands for attention 1.
+struct AttentionLogits {
+  Variable channel;  // [N, I]
+  Variable filter;   // [N, O]
+  Variable spatial;  // [N, R·S]
+  Variable kernel;   // [N, K]
+};
+
+/// y_n = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k) with c, f, s = sigmoid(z/T), p = softmax(z/T).
+/// input [N, H, W, I], weight [K, O, R, S, I/g], temperature f64 [1] on the device. The gradients of the logits never
+/// divide by an attention (docs/odconv.md).
+Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
+                   const AttentionLogits& logits, const Tensor& temperature);
+
+/// loss [1] = mean over the samples of the softmax cross-entropy of logits [N, C] against labels i32 [N].
+/// `totals` (device memory, or nullptr) grows by the batch's loss, hits and count.
+Variable cross_entropy(Tape& tape, const Variable& logits, const Tensor& labels,
+                       kernels::ClassificationTotals* totals);
+
+}  // namespace omniconv::ops

@@ -1,0 +1,162 @@
+#include "engine/conv/dynamic_conv.h"
+#include "engine/device.h"
+#include "engine/ops/functions.h"
+#include "kernels/attention.h"
+#include "kernels/pooling.h"
+
+namespace omniconv::ops {
+
+namespace {
+
+constexpr const char* name = "od_conv2d";
+
+/// What backward needs of the forward pass.
+struct OdConvContext {
+  ConvShape shape;
+  std::int64_t kernels = 1;
+  Tensor temperature;                        // f64 [1]
+  Tensor channel, filter, spatial, kernel;   // attentions, undefined where absent
+  Tensor output;                             // [N, OH, OW, O], only with filter attention
+
+  template <class T>
+  AttentionValues<T> attention() const {
+    return {channel.data_or_null<T>(), filter.data_or_null<T>(), spatial.data_or_null<T>(), kernel.data_or_null<T>(),
+            kernels};
+  }
+};
+
+void check_logits(const Variable& logits, std::string_view attention, std::int64_t samples, std::int64_t width,
+                  DType dtype) {
+  if (!logits.defined()) return;
+  expect(logits.shape() == Shape{samples, width}, name, "expected ", attention, " logits of shape ",
+         Shape{samples, width}, ", got ", logits.shape());
+  expect(logits.value().dtype() == dtype, name, "expected ", attention, " logits of ", name_of(dtype), ", got ",
+         name_of(logits.value().dtype()));
+}
+
+ConvShape checked_shape(const Conv2dParams& params, const Variable& input, const Variable& weight,
+                        const AttentionLogits& logits, const Tensor& temperature) {
+  expect(input.value().rank() == 4, name, "expected input [N, H, W, C], got shape ", input.shape());
+  expect(weight.value().rank() == 5, name, "expected weight [K, O, R, S, I/g], got shape ", weight.shape());
+  expect(input.value().dtype() == weight.value().dtype(), name, "expected input of ", name_of(weight.value().dtype()),
+         ", got ", name_of(input.value().dtype()));
+  const Shape& x = input.shape();
+  const Shape& w = weight.shape();
+  expect(x[3] == w[4] * params.groups, name, "expected input with ", w[4] * params.groups, " channels, got shape ", x);
+  expect(w[1] % params.groups == 0, name, "expected output channels divisible by ", params.groups, " groups, got ",
+         w[1]);
+  const ConvShape shape{x[0], x[1], x[2], x[3], w[1], w[2], w[3], params};
+  expect(shape.out_height() > 0 && shape.out_width() > 0, name, "expected an input of at least the kernel's reach, got ",
+         "shape ", x, " for a ", w[2], "x", w[3], " kernel");
+  expect(temperature.count() == 1 && temperature.dtype() == DType::f64, name,
+         "expected a temperature f64 [1], got ", name_of(temperature.dtype()), " of shape ", temperature.shape());
+  const DType dtype = input.value().dtype();
+  check_logits(logits.channel, "channel", x[0], x[3], dtype);
+  check_logits(logits.filter, "filter", x[0], w[1], dtype);
+  check_logits(logits.spatial, "spatial", x[0], shape.taps(), dtype);
+  check_logits(logits.kernel, "kernel", x[0], w[0], dtype);
+  expect(w[0] == 1 || logits.kernel.defined(), name, "expected kernel logits for ", w[0], " kernels, got none");
+  return shape;
+}
+
+template <class T>
+Tensor sigmoid_attention(const Variable& logits, const Tensor& temperature) {
+  if (!logits.defined()) return {};
+  Tensor attention = Tensor::empty(logits.shape(), logits.value().dtype());
+  kernels::sigmoid_attention_forward(logits.value().data<T>(), temperature.data<double>(), attention.data<T>(),
+                                     attention.count(), main_stream());
+  return attention;
+}
+
+template <class T>
+Tensor softmax_attention(const Variable& logits, const Tensor& temperature) {
+  if (!logits.defined()) return {};
+  Tensor attention = Tensor::empty(logits.shape(), logits.value().dtype());
+  kernels::softmax_attention_forward(logits.value().data<T>(), temperature.data<double>(), attention.data<T>(),
+                                     logits.value().size(0), logits.value().size(1), main_stream());
+  return attention;
+}
+
+/// d_logits from `weighted` = a · dL/da.
+template <class T>
+void sigmoid_backward(const Variable& logits, const Tensor& temperature, const Tensor& weighted) {
+  if (const Gradient d_logits = logits.gradient(); d_logits.wanted())
+    kernels::sigmoid_attention_backward(logits.value().data<T>(), temperature.data<double>(), weighted.data<T>(),
+                                        d_logits.tensor.template data<T>(), weighted.count(), d_logits.accumulate(), main_stream());
+}
+
+template <class T>
+void backward(const OdConvContext& context, const Variable& input, const Variable& weight,
+              const AttentionLogits& logits, const Tensor& d_output) {
+  const ConvShape& shape = context.shape;
+  const DType dtype = d_output.dtype();
+  const AttentionValues<T> attention = context.attention<T>();
+  const Stream stream = main_stream();
+
+  if (logits.filter.requires_grad()) {
+    const Tensor weighted = Tensor::empty({shape.samples, shape.out_channels}, dtype);  // R
+    kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<T>(), shape.samples,
+                       shape.out_pixels(), shape.out_channels, stream);
+    sigmoid_backward<T>(logits.filter, context.temperature, weighted);
+  }
+
+  const bool shares_wanted = logits.spatial.requires_grad() || logits.kernel.requires_grad();
+  const Gradient d_weight = weight.gradient();
+  if (d_weight.wanted() || shares_wanted) {
+    Tensor weighted_kernel, weighted_spatial;  // Σ_t Q [N, K], Σ_k Q [N, R·S]
+    if (shares_wanted) {
+      weighted_kernel = Tensor::empty({shape.samples, context.kernels}, dtype);
+      weighted_spatial = Tensor::empty({shape.samples, shape.taps()}, dtype);
+    }
+    conv::dynamic_weight_gradient(shape, attention, input.value().data<T>(), weight.value().data<T>(),
+                                  d_output.data<T>(), d_weight.tensor.template data_or_null<T>(), d_weight.accumulate(),
+                                  weighted_kernel.data_or_null<T>(), weighted_spatial.data_or_null<T>(), stream);
+    if (logits.spatial.requires_grad()) sigmoid_backward<T>(logits.spatial, context.temperature, weighted_spatial);
+    if (const Gradient d_kernel = logits.kernel.gradient(); d_kernel.wanted())
+      kernels::kernel_attention_backward<T>(weighted_kernel.data<T>(), attention.kernel,
+                                            context.temperature.data<double>(), d_kernel.tensor.template data<T>(),
+                                            d_kernel.accumulate(), nullptr, shape.samples, context.kernels, 1, stream);
+  }
+
+  const Gradient d_input = input.gradient();
+  if (d_input.wanted() || logits.channel.requires_grad()) {
+    // Without a taker for dx the channel attention still needs it.
+    const Tensor target = d_input.wanted() ? d_input.tensor : Tensor::empty(input.shape(), dtype);
+    Tensor weighted;  // C
+    if (logits.channel.requires_grad()) weighted = Tensor::empty({shape.samples, shape.in_channels}, dtype);
+    conv::dynamic_data_gradient(shape, attention, input.value().data<T>(), weight.value().data<T>(),
+                                d_output.data<T>(), target.data<T>(), d_input.accumulate(),
+                                weighted.data_or_null<T>(), stream);
+    if (weighted.defined()) sigmoid_backward<T>(logits.channel, context.temperature, weighted);
+  }
+}
+
+}  // namespace
+
+Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
+                   const AttentionLogits& logits, const Tensor& temperature) {
+  const ConvShape shape = checked_shape(params, input, weight, logits, temperature);
+  return dispatch(name, input.value().dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    OdConvContext context{.shape = shape,
+                          .kernels = weight.value().size(0),
+                          .temperature = temperature,
+                          .channel = sigmoid_attention<T>(logits.channel, temperature),
+                          .filter = sigmoid_attention<T>(logits.filter, temperature),
+                          .spatial = sigmoid_attention<T>(logits.spatial, temperature),
+                          .kernel = softmax_attention<T>(logits.kernel, temperature),
+                          .output = {}};
+    Tensor output = Tensor::empty({shape.samples, shape.out_height(), shape.out_width(), shape.out_channels},
+                                  input.value().dtype());
+    conv::dynamic_forward(shape, context.attention<T>(), input.value().data<T>(), weight.value().data<T>(),
+                          output.data<T>(), main_stream());
+    if (!tape.needs_backward({&input, &weight, &logits.channel, &logits.filter, &logits.spatial, &logits.kernel}))
+      return Variable(output);
+    if (context.filter.defined()) context.output = output;
+    return tape.record(name, output, [=](const Tensor& d_output) {
+      backward<T>(context, input, weight, logits, d_output);
+    });
+  });
+}
+
+}  // namespace omniconv::ops

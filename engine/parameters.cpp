@@ -1,0 +1,215 @@
+#include "engine/parameters.h"
+
+#include <cmath>
+#include <utility>
+
+#include "engine/device.h"
+#include "kernels/philox.h"
+
+namespace omniconv {
+
+namespace {
+
+/// Stream number of a name, so that a parameter's first values do not depend on what else the model has. FNV-1a.
+std::uint64_t stream_of(const std::string& name) {
+  std::uint64_t hash = 14695981039346656037ULL;
+  for (unsigned char c : name) hash = (hash ^ c) * 1099511628211ULL;
+  return hash;
+}
+
+/// Visits (index here, index in the file) of a channels-last weight: [.., R·S, I] here and [.., I, R·S] there.
+template <class Visit>
+void for_each_channels_last(const Shape& shape, const Visit& visit) {
+  const std::size_t rank = shape.size();
+  const std::int64_t inner = shape[rank - 1];
+  const std::int64_t taps = shape[rank - 2] * shape[rank - 3];
+  const std::int64_t outer = element_count(shape) / std::max<std::int64_t>(1, inner * taps);
+  for (std::int64_t o = 0; o < outer; ++o)
+    for (std::int64_t t = 0; t < taps; ++t)
+      for (std::int64_t i = 0; i < inner; ++i) visit((o * taps + t) * inner + i, (o * inner + i) * taps + t);
+}
+
+bool same_up_to_scalars(const Shape& a, const Shape& b) {
+  return a == b || (element_count(a) == 1 && element_count(b) == 1);
+}
+
+/// "a, b, c and 5 more"
+std::string first_few(const std::vector<std::string>& names) {
+  constexpr std::size_t shown = 3;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < shown; ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > shown) text += concat(" and ", names.size() - shown, " more");
+  return text;
+}
+
+}  // namespace
+
+Initializer Initializer::kaiming(std::int64_t fan_out) { return normal(std::sqrt(2.0 / static_cast<double>(fan_out))); }
+
+Variable ParameterStore::declare(ParameterSpec spec, Initializer initializer, bool trained) {
+  expect(!values_.defined(), "parameters", "expected all declarations before allocate(), got ", spec.name);
+  expect(!index_.contains(spec.name) && !counters_.contains(spec.name), "parameters", "expected a new name, got ",
+         spec.name, " twice");
+  if (spec.file_shape.empty()) spec.file_shape = spec.shape;
+  expect(element_count(spec.shape) == element_count(spec.file_shape), "parameters", "expected ", spec.name,
+         " to have as many elements in files, got shapes ", spec.shape, " and ", spec.file_shape);
+  index_.emplace(spec.name, entries_.size());
+  entries_.push_back({std::move(spec), Variable::declare(trained), initializer, trained, 0});
+  return entries_.back().variable;
+}
+
+Variable ParameterStore::add_parameter(ParameterSpec spec, Initializer initializer) {
+  return declare(std::move(spec), initializer, true);
+}
+
+Variable ParameterStore::add_buffer(ParameterSpec spec, double value) {
+  return declare(std::move(spec), Initializer::value(value), false);
+}
+
+std::int64_t* ParameterStore::add_counter(const std::string& name) {
+  const auto [position, added] = counters_.emplace(name, 0);
+  expect(added, "parameters", "expected a new name, got ", name, " twice");
+  return &position->second;
+}
+
+void ParameterStore::allocate() {
+  std::int64_t parameters = 0, buffers = 0;
+  for (Entry& entry : entries_) {
+    std::int64_t& end = entry.trained ? parameters : buffers;
+    entry.first = std::exchange(end, end + element_count(entry.spec.shape));
+  }
+  values_ = Tensor::zeros({parameters}, dtype_);
+  gradients_ = Tensor::zeros({parameters}, dtype_);
+  buffers_ = Tensor::zeros({buffers}, dtype_);
+  for (const Entry& entry : entries_) {
+    const Shape& shape = entry.spec.shape;
+    const Tensor value = (entry.trained ? values_ : buffers_).view(entry.first, shape);
+    entry.variable.bind(value, entry.trained ? gradients_.view(entry.first, shape) : Tensor());
+    std::vector<double> drawn(static_cast<std::size_t>(value.count()), entry.initializer.constant);
+    if (entry.initializer.deviation > 0) {
+      const std::uint64_t stream = stream_of(entry.spec.name);
+      for (std::size_t i = 0; i < drawn.size(); ++i)
+        drawn[i] += entry.initializer.deviation * Philox(seed_, stream).normal(i);
+    }
+    write_values(value, drawn);
+  }
+}
+
+std::int64_t ParameterStore::parameter_count() const {
+  std::int64_t count = 0;
+  for (const Entry& entry : entries_) count += entry.trained ? element_count(entry.spec.shape) : 0;
+  return count;
+}
+
+void ParameterStore::begin_gradients() const {
+  for (const Entry& entry : entries_)
+    if (entry.trained) entry.variable.begin_gradient();
+}
+
+void ParameterStore::finish_gradients() const {
+  for (const Entry& entry : entries_)
+    if (entry.trained) entry.variable.finish_gradient();
+}
+
+const ParameterStore::Entry& ParameterStore::entry(const std::string& name) const {
+  const auto found = index_.find(name);
+  expect(found != index_.end(), "parameters", "expected the name of a parameter or buffer, got ", name);
+  return entries_[found->second];
+}
+
+void ParameterStore::write_values(const Tensor& target, const std::vector<double>& values) const {
+  if (dtype_ == DType::f64) {
+    target.copy_from_host(values.data());
+    return;
+  }
+  const std::vector<float> rounded(values.begin(), values.end());
+  target.copy_from_host(rounded.data());
+}
+
+HostTensor ParameterStore::to_file(const Entry& entry, const Tensor& value) const {
+  return dispatch("checkpoint", value.dtype(), [&](auto zero) {
+    auto values = value.to_host<decltype(zero)>();
+    if (entry.spec.channels_last) {
+      auto reordered = values;
+      for_each_channels_last(entry.spec.shape, [&](std::int64_t here, std::int64_t there) {
+        reordered[static_cast<std::size_t>(there)] = values[static_cast<std::size_t>(here)];
+      });
+      values.swap(reordered);
+    }
+    return make_host_tensor(values, entry.spec.file_shape);
+  });
+}
+
+std::vector<double> ParameterStore::from_file(const Entry& entry, const HostTensor& tensor) const {
+  std::vector<double> values = to_doubles(tensor, entry.spec.name);
+  if (!entry.spec.channels_last) return values;
+  std::vector<double> reordered(values.size());
+  for_each_channels_last(entry.spec.shape, [&](std::int64_t here, std::int64_t there) {
+    reordered[static_cast<std::size_t>(here)] = values[static_cast<std::size_t>(there)];
+  });
+  return reordered;
+}
+
+std::map<std::string, HostTensor> ParameterStore::state() const {
+  std::map<std::string, HostTensor> tensors;
+  for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, to_file(entry, entry.variable.value()));
+  for (const auto& [name, count] : counters_) tensors.emplace(name, make_host_tensor(std::vector{count}, {}));
+  return tensors;
+}
+
+std::map<std::string, HostTensor> ParameterStore::state_of(const Tensor& arena) const {
+  std::map<std::string, HostTensor> tensors;
+  for (const Entry& entry : entries_)
+    if (entry.trained) tensors.emplace(entry.spec.name, to_file(entry, arena.view(entry.first, entry.spec.shape)));
+  return tensors;
+}
+
+void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) {
+  std::vector<std::string> missing, unknown, misshapen;
+  for (const Entry& entry : entries_) {
+    const auto found = tensors.find(entry.spec.name);
+    if (found == tensors.end())
+      missing.push_back(entry.spec.name);
+    else if (!same_up_to_scalars(found->second.shape, entry.spec.file_shape))
+      misshapen.push_back(concat(entry.spec.name, ' ', found->second.shape, " instead of ", entry.spec.file_shape));
+  }
+  for (const auto& [name, tensor] : tensors)
+    if (!index_.contains(name) && !counters_.contains(name)) unknown.push_back(name);
+  if (!missing.empty() || !unknown.empty() || !misshapen.empty()) {
+    std::string found;
+    if (!missing.empty()) found += "missing: " + first_few(missing);
+    if (!unknown.empty()) found += (found.empty() ? "" : "; ") + ("unknown: " + first_few(unknown));
+    if (!misshapen.empty()) found += (found.empty() ? "" : "; ") + ("of another shape: " + first_few(misshapen));
+    fail("checkpoint", source, ": expected the tensors of this model, got ", found);
+  }
+
+  // All values are converted before the first is taken over.
+  std::vector<std::vector<double>> values;
+  for (const Entry& entry : entries_) values.push_back(from_file(entry, tensors.at(entry.spec.name)));
+  std::map<std::string, std::int64_t> counts;
+  for (const auto& [name, count] : counters_) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) continue;
+    const std::vector<std::int64_t> stored = to_integers(found->second, name);
+    expect(stored.size() == 1, "checkpoint", source, ": expected ", name, " to be a scalar, got shape ",
+           found->second.shape);
+    counts[name] = stored.front();
+  }
+  for (std::size_t i = 0; i < entries_.size(); ++i) write_values(entries_[i].variable.value(), values[i]);
+  for (auto& [name, count] : counters_) count = counts.contains(name) ? counts[name] : 0;
+}
+
+void ParameterStore::load_state_of(const Tensor& arena, const std::map<std::string, HostTensor>& tensors,
+                                   const std::string& source) const {
+  for (const Entry& entry : entries_) {
+    if (!entry.trained) continue;
+    const auto found = tensors.find(entry.spec.name);
+    expect(found != tensors.end() && same_up_to_scalars(found->second.shape, entry.spec.file_shape), "checkpoint",
+           source, ": expected optimizer state for ", entry.spec.name);
+  }
+  for (const Entry& entry : entries_)
+    if (entry.trained)
+      write_values(arena.view(entry.first, entry.spec.shape), from_file(entry, tensors.at(entry.spec.name)));
+}
+
+}  // namespace omniconv

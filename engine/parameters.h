@@ -1,0 +1,98 @@
+// The parameters and buffers of a model: declared by its layers, laid out in flat arenas, known by their names.
+//
+// Names are PyTorch's ("layer1.0.conv1.attention.fc.weight"). Convolution weights are [.., O, R, S, I/g] here and
+// [.., O, I/g, R, S] in files; the conversion happens at this border and nowhere else.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine/autograd.h"
+#include "engine/host_tensor.h"
+
+namespace omniconv {
+
+/// How the first values of a parameter are drawn: normal with a deviation around 0, or a constant.
+struct Initializer {
+  double constant = 0;
+  double deviation = 0;
+
+  static Initializer value(double constant) { return {constant, 0}; }
+  static Initializer normal(double deviation) { return {0, deviation}; }
+  /// Kaiming normal for ReLU, fan-out: deviation sqrt(2 / fan_out).
+  static Initializer kaiming(std::int64_t fan_out);
+};
+
+/// Everything about one parameter or buffer but its values.
+struct ParameterSpec {
+  std::string name;
+  Shape shape;       ///< as computed with
+  Shape file_shape;  ///< as stored in files; equal count
+  bool channels_last = false;  ///< shape ends in [R, S, I/g] where file_shape ends in [I/g, R, S]
+};
+
+class ParameterStore {
+ public:
+  /// Values are of f32 or f64; `seed` determines the initial ones (by name, whatever the device).
+  ParameterStore(DType dtype, std::uint64_t seed) : dtype_(dtype), seed_(seed) {}
+
+  /// Declares a parameter (trained) or a buffer (state). The variable gets its value in allocate().
+  /// @throws Error if the name is taken or allocate() was called.
+  Variable add_parameter(ParameterSpec spec, Initializer initializer);
+  Variable add_buffer(ParameterSpec spec, double value);
+  /// Declares a count of finished training batches ("num_batches_tracked"); kept on the host, i64 in files.
+  std::int64_t* add_counter(const std::string& name);
+
+  /// Lays everything out in arenas and draws the initial values. Called once, after all declarations.
+  void allocate();
+
+  DType dtype() const { return dtype_; }
+  /// Flat arenas: all parameters, their gradients; [count].
+  const Tensor& values() const { return values_; }
+  const Tensor& gradients() const { return gradients_; }
+  std::int64_t parameter_count() const;
+
+  /// Around a backward pass: forget the gradients; set those that nobody wrote to zero.
+  void begin_gradients() const;
+  void finish_gradients() const;
+
+  struct Entry {
+    ParameterSpec spec;
+    Variable variable;
+    Initializer initializer;
+    bool trained = false;
+    std::int64_t first = 0;  ///< offset in its arena
+  };
+  /// Parameters and buffers in the order of their declaration.
+  const std::vector<Entry>& entries() const { return entries_; }
+  const Entry& entry(const std::string& name) const;
+
+  /// The state as files hold it: PyTorch's names, layouts and shapes.
+  std::map<std::string, HostTensor> state() const;
+  /// An arena laid out like values() (the optimizer's velocity), as files hold it.
+  std::map<std::string, HostTensor> state_of(const Tensor& arena) const;
+
+  /// Takes the state over. Any floating type is converted; counters may be absent; scalars may be [] or [1].
+  /// @throws Error `[checkpoint] ...` naming `source` and the first few missing, unknown or misshapen tensors; then
+  /// nothing has changed.
+  void load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source);
+  void load_state_of(const Tensor& arena, const std::map<std::string, HostTensor>& tensors,
+                     const std::string& source) const;
+
+ private:
+  Variable declare(ParameterSpec spec, Initializer initializer, bool trained);
+  HostTensor to_file(const Entry& entry, const Tensor& value) const;
+  std::vector<double> from_file(const Entry& entry, const HostTensor& tensor) const;
+  void write_values(const Tensor& target, const std::vector<double>& values) const;
+
+  DType dtype_;
+  std::uint64_t seed_;
+  std::vector<Entry> entries_;
+  std::map<std::string, std::size_t> index_;
+  std::map<std::string, std::int64_t> counters_;
+  Tensor values_, gradients_, buffers_;
+};
+
+}  // namespace omniconv

@@ -1,0 +1,40 @@
+// What changes over a run, as pure functions of its position: learning rate and attention temperature.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace omniconv {
+
+/// Learning rate of epoch `epoch` (from 0), falling along half a cosine from `base` to 0 at `epochs`:
+/// base / 2 · (1 + cos(π·epoch / epochs)). Positions outside of [0, epochs] are clamped; 0 if `epochs` < 1.
+double cosine_learning_rate(double base, std::int64_t epoch, std::int64_t epochs);
+
+/// base · factor^m, m being the number of `milestones` (epochs, in any order) that `epoch` has reached.
+double step_learning_rate(double base, std::int64_t epoch, const std::vector<std::int64_t>& milestones, double factor);
+
+/// Temperature of the attentions: linear from `start` to `end` over the first `epochs` epochs, then `end`;
+/// constant if `epochs` is 0.
+struct TemperatureSchedule {
+  double start = 30;
+  double end = 1;
+  std::int64_t epochs = 10;
+
+  friend bool operator==(const TemperatureSchedule&, const TemperatureSchedule&) = default;
+};
+
+/// "30:1:10" (from 30 to 1 over 10 epochs) or "4" (constant). @throws UsageError `[temperature] expected ...` for
+/// anything else, and for a temperature that f32 does not hold as a finite number above 0.
+TemperatureSchedule parse_temperature(std::string_view text);
+
+/// The text that parse_temperature turns into the same schedule, bit for bit.
+std::string format_temperature(const TemperatureSchedule& schedule);
+
+/// Temperature of the iteration that follows `finished_iterations` finished ones: with L = `batches_per_epoch` and
+/// E = epochs, end + (start − end)·max(0, (L·E − i) / (L·E)); never outside of start and end.
+double temperature_at(const TemperatureSchedule& schedule, std::int64_t finished_iterations,
+                      std::int64_t batches_per_epoch);
+
+}  // namespace omniconv

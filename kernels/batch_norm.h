@@ -1,0 +1,68 @@
+// Batch norm over the rows of [M, C], with fused ReLU and residual add.
+//
+//   y = relu?( gamma · (x - mean) · rstd + beta + residual? ),   rstd = (var + eps)^(-1/2)
+//
+// In training mean and biased variance are those of the M rows, the running statistics move by `momentum` (the
+// running variance takes the unbiased variance, M/(M-1)); otherwise the running statistics are used. Ioffe & Szegedy,
+// 2015; the backward is derived in docs/odconv.md.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/simt/stream.h"
+
+namespace omniconv::kernels {
+
+struct BatchNormShape {
+  std::int64_t rows = 0;      ///< M: samples · pixels, or samples for the attention's norm
+  std::int64_t channels = 0;  ///< C
+  double epsilon = 1e-5;
+  bool relu = false;
+};
+
+/// Number of T elements of workspace that statistics and backward need (partial sums, split by shape alone).
+template <class T>
+std::int64_t batch_norm_workspace(const BatchNormShape& shape);
+
+/// Mean and rstd of the rows of input [M, C] into mean [C] and rstd [C]; running_mean, running_var [C] move towards
+/// them: running += momentum · (batch - running). Needs M >= 2.
+template <class T>
+void batch_norm_statistics(const BatchNormShape& shape, const T* input, T* mean, T* rstd, T* running_mean,
+                           T* running_var, double momentum, T* workspace, Stream stream);
+
+/// mean = running_mean, rstd = (running_var + eps)^(-1/2), for evaluation.
+template <class T>
+void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, const T* running_var, T* mean, T* rstd,
+                            Stream stream);
+
+/// output [M, C] = relu?(gamma (input - mean) rstd + beta + residual). residual [M, C] or nullptr.
+template <class T>
+void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const T* mean, const T* rstd,
+                      const T* gamma, const T* beta, T* output, Stream stream);
+
+/// Gradients; d_output is masked by output > 0 first where shape.relu. `batch_statistics` says whether mean and rstd
+/// depended on the input (training). Each target may be nullptr (not wanted) and has its own accumulate flag.
+template <class T>
+struct BatchNormBackward {
+  const T* input;     // [M, C]
+  const T* output;    // [M, C], read only for its sign where shape.relu
+  const T* d_output;  // [M, C]
+  const T* mean;      // [C]
+  const T* rstd;      // [C]
+  const T* gamma;     // [C]
+  bool batch_statistics = true;
+  T* d_input = nullptr;  // [M, C]
+  bool accumulate_input = false;
+  T* d_residual = nullptr;  // [M, C]
+  bool accumulate_residual = false;
+  T* d_gamma = nullptr;  // [C]
+  bool accumulate_gamma = false;
+  T* d_beta = nullptr;  // [C]
+  bool accumulate_beta = false;
+  T* workspace;  // batch_norm_workspace elements
+};
+
+template <class T>
+void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>& arguments, Stream stream);
+
+}  // namespace omniconv::kernels

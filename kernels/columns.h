@@ -1,0 +1,178 @@
+// Work on the columns of [groups, rows, columns]: what the norms, the pools and the sums over pixels have in common.
+// For .cu files only.
+//
+// A thread has W neighbouring columns, which it reads in one access, and every block.y-th row of a chunk of rows.
+// How rows are cut into chunks depends on the shape alone, never on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+#include <type_traits>
+
+#include "kernels/lanes.h"
+#include "kernels/simt/simt.h"
+
+namespace omniconv::kernels {
+
+/// How much work a block gets: the one place where the two devices differ.
+struct ColumnTuning {
+  int threads;               ///< of a block, of which there are some for each of the rows that it takes at once
+  int threads_side_by_side;  ///< at most so many along the columns
+  int chunk_elements;        ///< of the columns of a block in a chunk
+  int max_chunks;            ///< of a group
+};
+#if OMNICONV_CUDA
+inline constexpr ColumnTuning column_tuning{
+    .threads = 256, .threads_side_by_side = 32, .chunk_elements = 8 * 1024, .max_chunks = 1024};
+#else
+// One row at a time, so that no thread waits for another; a chunk fits into the L2 cache.
+inline constexpr ColumnTuning column_tuning{
+    .threads = 1, .threads_side_by_side = 32, .chunk_elements = 16 * 1024, .max_chunks = 256};
+#endif
+
+/// [groups, rows, columns] with the rows of each group in `chunks` chunks.
+struct ColumnCut {
+  std::int64_t groups, rows, columns;
+  std::int64_t chunk_rows, chunks;
+};
+
+/// One chunk per group: a block sees all rows of its columns.
+inline ColumnCut whole_columns(std::int64_t groups, std::int64_t rows, std::int64_t columns) {
+  return {groups, rows, columns, rows, 1};
+}
+
+/// Chunks of about column_tuning.chunk_elements.
+template <class T>
+ColumnCut cut_columns(std::int64_t groups, std::int64_t rows, std::int64_t columns) {
+  constexpr std::int64_t widest = column_tuning.threads_side_by_side * simt::vector_width<T>;
+  const std::int64_t wanted = column_tuning.chunk_elements / std::clamp(columns, std::int64_t{1}, widest);
+  const std::int64_t least = (rows + column_tuning.max_chunks - 1) / column_tuning.max_chunks;
+  const std::int64_t chunk_rows = std::max(wanted, least);
+  return {groups, rows, columns, chunk_rows, (rows + chunk_rows - 1) / chunk_rows};
+}
+
+/// Calls `body(std::integral_constant<int, W>)` with the widest vector that divides the columns and that all these
+/// addresses are aligned for.
+template <class T, int W = simt::vector_width<T>, class Body>
+void with_column_width(std::int64_t columns, std::initializer_list<const T*> addresses, Body&& body) {
+  if constexpr (W == 1) {
+    body(std::integral_constant<int, 1>{});
+  } else {
+    const bool aligned = std::all_of(addresses.begin(), addresses.end(), [](const T* address) {
+      return reinterpret_cast<std::uintptr_t>(address) % (W * sizeof(T)) == 0;
+    });
+    if (aligned && columns % W == 0) {
+      body(std::integral_constant<int, W>{});
+    } else {
+      with_column_width<T, W / 2>(columns, addresses, body);
+    }
+  }
+}
+
+/// Launches `kernel(cut, arguments...)`, in which ColumnPlace says what a thread has to do. `Shared` is what
+/// combine_rows() combines there, if it is called.
+template <int W, class Shared = char, class... Parameters>
+void launch_on_columns(void (*kernel)(ColumnCut, Parameters...), const ColumnCut& cut, Stream stream,
+                       std::type_identity_t<Parameters>... arguments) {
+  const auto power_of_two_from = [](std::int64_t n, unsigned most) {
+    unsigned power = 1;
+    while (power < n && power < most) power *= 2;
+    return power;
+  };
+  const std::int64_t vectors = cut.columns / W;
+  const unsigned x = power_of_two_from(vectors, column_tuning.threads_side_by_side);
+  const unsigned y = power_of_two_from(std::min(cut.rows, cut.chunk_rows), std::max(1u, column_tuning.threads / x));
+  const auto blocks = static_cast<unsigned>((vectors + x - 1) / x * cut.chunks * cut.groups);
+  const std::size_t shared_bytes = simt::SharedSize{}.array<Shared>(x * (y / 2)).bytes();
+  simt::launch(kernel, {blocks}, {x, y}, shared_bytes, stream, cut, arguments...);
+}
+
+/// A thread's share: W columns from `column` on, and the rows `row`, `row + step`, ... before `end`.
+struct ColumnPlace {
+  std::int64_t column;
+  std::int64_t row, end, step;  ///< counted over all groups; no rows where the thread has no columns
+  std::int64_t group;
+  std::int64_t chunk;  ///< counted over all groups
+  bool is_first;       ///< whether the thread has columns and is the first among those that share them
+
+  template <int W>
+  OMNI_DEVICE static ColumnPlace of_this_thread(const ColumnCut& cut) {
+    const simt::Dim3 thread = simt::thread_index(), block = simt::block_extent();
+    const unsigned side_by_side = static_cast<unsigned>((cut.columns / W + block.x - 1) / block.x);
+    const unsigned number = simt::block_index().x;
+    const unsigned chunk = number / side_by_side;
+    const unsigned group = chunk / static_cast<unsigned>(cut.chunks);
+    const std::int64_t first = static_cast<std::int64_t>(chunk - group * cut.chunks) * cut.chunk_rows;
+    const std::int64_t last = first + cut.chunk_rows < cut.rows ? first + cut.chunk_rows : cut.rows;
+    const std::int64_t column = (std::int64_t{number % side_by_side} * block.x + thread.x) * W;
+    const bool has_columns = column < cut.columns;
+    const std::int64_t group_row = group * cut.rows;
+    return {.column = column,
+            .row = group_row + first + thread.y,
+            .end = group_row + (has_columns ? last : 0),
+            .step = block.y,
+            .group = group,
+            .chunk = chunk,
+            .is_first = has_columns && thread.y == 0};
+  }
+};
+
+/// `target = value`, or `target += value`.
+template <class T>
+OMNI_DEVICE void write(T& target, T value, bool accumulate) {
+  target = accumulate ? target + value : value;
+}
+template <class T, int W>
+OMNI_DEVICE void write(T* target, const Lanes<T, W>& value, bool accumulate) {
+  (accumulate ? Lanes<T, W>::load(target) + value : value).store(target);
+}
+
+/// S sums for each of W columns.
+template <int S, int W>
+struct ColumnSums {
+  Lanes<double, W> sum[S];
+
+  OMNI_DEVICE ColumnSums operator+(const ColumnSums& other) const {
+    ColumnSums result;
+    for (int s = 0; s < S; ++s) result.sum[s] = sum[s] + other.sum[s];
+    return result;
+  }
+};
+
+/// Rows that are added up in T before they go into a double.
+inline constexpr int rows_in_low_precision = 128;
+
+/// The sums over the thread's rows of what `add(row, sums)` adds to the Lanes<T, W> sums[S].
+template <int S, class T, int W, class Add>
+OMNI_DEVICE ColumnSums<S, W> sum_rows(const ColumnPlace& place, Add add) {
+  ColumnSums<S, W> total;
+  for (int s = 0; s < S; ++s) total.sum[s] = Lanes<double, W>::all(0);
+  for (std::int64_t row = place.row; row < place.end;) {
+    const std::int64_t stop = row + rows_in_low_precision * place.step;
+    const std::int64_t end = stop < place.end ? stop : place.end;
+    Lanes<T, W> sums[S];
+    for (int s = 0; s < S; ++s) sums[s] = Lanes<T, W>::all(0);
+    for (; row < end; row += place.step) add(row, sums);
+    for (int s = 0; s < S; ++s) total.sum[s] += sums[s].template to<double>();
+  }
+  return total;
+}
+
+/// `a + b` over the threads that share columns, in a fixed order; the first of them gets the result.
+template <class Value>
+OMNI_DEVICE Value combine_rows(Value value) {
+  const simt::Dim3 thread = simt::thread_index(), block = simt::block_extent();
+  if (block.y == 1) return value;
+  simt::SharedMemory memory;
+  Value* const shared = memory.array<Value>(block.x * (block.y / 2));
+  for (unsigned half = block.y / 2; half > 0; half /= 2) {
+    if (thread.y >= half && thread.y < 2 * half) shared[(thread.y - half) * block.x + thread.x] = value;
+    simt::barrier();
+    if (thread.y < half) value = value + shared[thread.y * block.x + thread.x];
+    simt::barrier();
+  }
+  return value;
+}
+
+}  // namespace omniconv::kernels

@@ -1,0 +1,24 @@
+// Small element-wise and layout work.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/simt/stream.h"
+
+namespace omniconv::kernels {
+
+/// target[i] += source[i].
+template <class T>
+void add(const T* source, T* target, std::int64_t count, Stream stream);
+
+/// target[g, r, j] = source[r, g, j]: rows of `groups` parts of `width` elements become one matrix per group.
+template <class T>
+void split_groups(const T* source, T* target, std::int64_t rows, std::int64_t groups, std::int64_t width,
+                  Stream stream);
+
+/// target[r, g, j] (+)= source[g, r, j], the reverse of split_groups.
+template <class T>
+void merge_groups(const T* source, T* target, std::int64_t rows, std::int64_t groups, std::int64_t width,
+                  bool accumulate, Stream stream);
+
+}  // namespace omniconv::kernels

@@ -1,0 +1,59 @@
+#include "layers/layers.h"
+
+namespace omniconv {
+
+void check_convolution(std::string_view where, std::int64_t in_channels, std::int64_t out_channels,
+                       std::int64_t kernel_size, const Conv2dParams& params) {
+  expect(in_channels >= 1 && out_channels >= 1 && kernel_size >= 1, where,
+         "expected at least 1 channel and a kernel of at least 1, got ", in_channels, " to ", out_channels,
+         " channels with a kernel of ", kernel_size);
+  expect(params.stride >= 1 && params.dilation >= 1 && params.padding >= 0, where,
+         "expected stride and dilation of at least 1 and no negative padding, got stride ", params.stride,
+         ", dilation ", params.dilation, ", padding ", params.padding);
+  expect(params.groups >= 1 && in_channels % params.groups == 0 && out_channels % params.groups == 0, where,
+         "expected groups that divide ", in_channels, " and ", out_channels, " channels, got ", params.groups);
+}
+
+Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
+               std::int64_t kernel_size, const Conv2dParams& params)
+    : params_(params) {
+  check_convolution("conv2d", in_channels, out_channels, kernel_size, params);
+  const std::int64_t group_in = in_channels / params.groups;
+  weight_ = store.add_parameter({prefix + "weight",
+                                 {out_channels, kernel_size, kernel_size, group_in},
+                                 {out_channels, group_in, kernel_size, kernel_size},
+                                 true},
+                                Initializer::kaiming(out_channels * kernel_size * kernel_size));
+}
+
+Variable Conv2d::forward(const Pass& pass, const Variable& input) const {
+  return ops::conv2d(pass.tape, params_, input, weight_);
+}
+
+BatchNorm::BatchNorm(ParameterStore& store, const std::string& prefix, std::int64_t channels)
+    : gamma_(store.add_parameter({prefix + "weight", {channels}, {}, false}, Initializer::value(1))),
+      beta_(store.add_parameter({prefix + "bias", {channels}, {}, false}, Initializer::value(0))),
+      running_mean_(store.add_buffer({prefix + "running_mean", {channels}, {}, false}, 0)),
+      running_var_(store.add_buffer({prefix + "running_var", {channels}, {}, false}, 1)),
+      batches_tracked_(store.add_counter(prefix + "num_batches_tracked")) {}
+
+Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual,
+                            bool frozen) const {
+  ops::BatchNormMode mode;
+  mode.batch_statistics = pass.training && !frozen;
+  mode.relu = relu;
+  if (mode.batch_statistics) ++*batches_tracked_;
+  return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
+}
+
+Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
+               double deviation)
+    : weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},
+                                  Initializer::normal(deviation))),
+      bias_(store.add_parameter({prefix + "bias", {out_features}, {}, false}, Initializer::value(0))) {}
+
+Variable Linear::forward(const Pass& pass, const Variable& input) const {
+  return ops::linear(pass.tape, input, weight_, bias_);
+}
+
+}  // namespace omniconv

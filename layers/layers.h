@@ -1,0 +1,71 @@
+// Layers: parameters under PyTorch's names, and the operation that uses them.
+//
+// A layer declares its parameters in a store at construction and holds them by handle; forward() is const. `prefix` is
+// the layer's name with its trailing dot ("layer1.0.conv1.").
+#pragma once
+
+#include <string>
+
+#include "engine/autograd.h"
+#include "engine/ops/functions.h"
+#include "engine/parameters.h"
+
+namespace omniconv {
+
+/// What a forward pass needs besides the input.
+struct Pass {
+  Tape& tape;
+  bool training = false;
+  Tensor temperature;  ///< of the attentions, f64 [1] on the device; may be undefined for static models
+};
+
+/// A convolution of either kind: output [N, OH, OW, O] of input [N, H, W, I].
+class ConvLayer {
+ public:
+  virtual ~ConvLayer() = default;
+  virtual Variable forward(const Pass& pass, const Variable& input) const = 0;
+};
+
+/// Static convolution without bias; weight [O, R, S, I/g], Kaiming normal, fan-out.
+class Conv2d : public ConvLayer {
+ public:
+  /// `kernel_size` is R = S. @throws Error for extents below 1 or channels that the groups do not divide.
+  Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
+         std::int64_t kernel_size, const Conv2dParams& params);
+  Variable forward(const Pass& pass, const Variable& input) const override;
+
+ private:
+  Conv2dParams params_;
+  Variable weight_;
+};
+
+/// Batch norm over all axes but the last, optionally followed by residual add and ReLU.
+class BatchNorm {
+ public:
+  BatchNorm(ParameterStore& store, const std::string& prefix, std::int64_t channels);
+  /// relu(norm(input) + residual), without what is not asked for. In training the batch's statistics are used and the
+  /// running ones move, unless `frozen`.
+  Variable forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual = {},
+                   bool frozen = false) const;
+
+ private:
+  Variable gamma_, beta_, running_mean_, running_var_;
+  std::int64_t* batches_tracked_;
+};
+
+/// output [N, O] = input [N, I] · weightᵀ + bias; weight N(0, deviation), bias 0.
+class Linear {
+ public:
+  Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
+         double deviation);
+  Variable forward(const Pass& pass, const Variable& input) const;
+
+ private:
+  Variable weight_, bias_;
+};
+
+/// @throws Error unless extents are at least 1 and the groups divide the channels.
+void check_convolution(std::string_view where, std::int64_t in_channels, std::int64_t out_channels,
+                       std::int64_t kernel_size, const Conv2dParams& params);
+
+}  // namespace omniconv

@@ -1,0 +1,92 @@
+#include "layers/od_conv.h"
+
+#include <algorithm>
+
+namespace omniconv {
+
+AttentionNorm parse_attention_norm(std::string_view text) {
+  if (text == "batch") return AttentionNorm::batch;
+  if (text == "frozen") return AttentionNorm::frozen;
+  throw UsageError(concat("[attention_norm] expected batch or frozen, got ", text));
+}
+
+AttentionInit parse_attention_init(std::string_view text) {
+  if (text == "kaiming") return AttentionInit::kaiming;
+  if (text == "zero") return AttentionInit::zero;
+  throw UsageError(concat("[attention_init] expected kaiming or zero, got ", text));
+}
+
+std::string_view name_of(AttentionNorm norm) { return norm == AttentionNorm::batch ? "batch" : "frozen"; }
+std::string_view name_of(AttentionInit init) { return init == AttentionInit::kaiming ? "kaiming" : "zero"; }
+
+std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduction) {
+  return std::max<std::int64_t>(static_cast<std::int64_t>(static_cast<double>(in_channels) * reduction), 16);
+}
+
+ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
+                                 std::int64_t out_channels, std::int64_t kernel_size, std::int64_t groups,
+                                 const ODConvOptions& options)
+    : norm_(options.norm),
+      fc_(store.add_parameter({prefix + "fc.weight",
+                               {trunk_width(in_channels, options.reduction), in_channels},
+                               {trunk_width(in_channels, options.reduction), in_channels, 1, 1},
+                               false},
+                              Initializer::kaiming(trunk_width(in_channels, options.reduction)))),
+      bn_(store, prefix + "bn.", trunk_width(in_channels, options.reduction)) {
+  const std::int64_t width = trunk_width(in_channels, options.reduction);
+  const bool depthwise = groups == in_channels && in_channels == out_channels;
+  channel_ = make_head(store, prefix + "channel_fc.", width, in_channels, options.init);
+  if (!depthwise) filter_ = make_head(store, prefix + "filter_fc.", width, out_channels, options.init);
+  if (kernel_size > 1)
+    spatial_ = make_head(store, prefix + "spatial_fc.", width, kernel_size * kernel_size, options.init);
+  if (options.kernels > 1) kernel_ = make_head(store, prefix + "kernel_fc.", width, options.kernels, options.init);
+}
+
+ODConvAttention::Head ODConvAttention::make_head(ParameterStore& store, const std::string& prefix, std::int64_t width,
+                                                 std::int64_t outputs, AttentionInit init) const {
+  const Initializer weights =
+      init == AttentionInit::zero ? Initializer::value(0) : Initializer::kaiming(outputs);
+  return {store.add_parameter({prefix + "weight", {outputs, width}, {outputs, width, 1, 1}, false}, weights),
+          store.add_parameter({prefix + "bias", {outputs}, {}, false}, Initializer::value(0))};
+}
+
+Variable ODConvAttention::apply(const Pass& pass, const Head& head, const Variable& hidden) {
+  return head.weight.defined() ? ops::linear(pass.tape, hidden, head.weight, head.bias) : Variable();
+}
+
+ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& input) const {
+  expect(!pass.training || norm_ != AttentionNorm::batch || input.value().size(0) >= 2, "od_conv2d",
+         "expected at least 2 samples in a training batch (the attention's batch norm averages over samples), got ",
+         input.value().size(0), ": use a larger --batch-size or --attention-norm frozen");
+  const Variable pooled = ops::global_average_pool(pass.tape, input);
+  const Variable trunk = ops::linear(pass.tape, pooled, fc_, {});
+  const Variable hidden = bn_.forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
+  return {apply(pass, channel_, hidden), apply(pass, filter_, hidden), apply(pass, spatial_, hidden),
+          apply(pass, kernel_, hidden)};
+}
+
+ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
+                   std::int64_t out_channels, std::int64_t kernel_size, const Conv2dParams& params,
+                   const ODConvOptions& options)
+    : params_(params),
+      attention_((check_convolution("od_conv2d", in_channels, out_channels, kernel_size, params), store),
+                 prefix + "attention.", in_channels, out_channels, kernel_size, params.groups, options) {
+  expect(options.kernels >= 1 && options.kernels <= 16, "od_conv2d", "expected 1 to 16 kernels, got ",
+         options.kernels);
+  const std::int64_t group_in = in_channels / params.groups;
+  weight_ = store.add_parameter({prefix + "weight",
+                                 {options.kernels, out_channels, kernel_size, kernel_size, group_in},
+                                 {options.kernels, out_channels, group_in, kernel_size, kernel_size},
+                                 true},
+                                Initializer::kaiming(out_channels * kernel_size * kernel_size));
+}
+
+ops::AttentionLogits ODConv2d::attention(const Pass& pass, const Variable& input) const {
+  return attention_.forward(pass, input);
+}
+
+Variable ODConv2d::forward(const Pass& pass, const Variable& input) const {
+  return ops::od_conv2d(pass.tape, params_, input, weight_, attention(pass, input), pass.temperature);
+}
+
+}  // namespace omniconv

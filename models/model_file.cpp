@@ -1,0 +1,100 @@
+// What a checkpoint says about its model: our metadata, or else names and shapes.
+#include <cmath>
+#include <cstdlib>
+
+#include "models/resnet.h"
+
+namespace omniconv {
+
+namespace {
+
+using Tensors = std::map<std::string, HostTensor>;
+
+const Shape* shape_of(const Tensors& tensors, const std::string& name) {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? nullptr : &found->second.shape;
+}
+
+std::int64_t blocks_in_stage(const Tensors& tensors, int stage) {
+  std::int64_t blocks = 0;
+  while (tensors.contains(concat("layer", stage, '.', blocks, ".conv1.weight"))) ++blocks;
+  return blocks;
+}
+
+std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t rank, std::size_t axis,
+                    const std::string& source) {
+  const Shape* shape = shape_of(tensors, name);
+  expect(shape != nullptr, "checkpoint", source, ": expected a ResNet's tensors, got none named ", name);
+  expect(shape->size() == rank, "checkpoint", source, ": expected ", name, " of rank ", rank, ", got shape ", *shape);
+  return (*shape)[axis];
+}
+
+/// The reduction that gives the trunk widths of the file: among the usual fractions the first that fits every layer.
+double infer_reduction(const Tensors& tensors, const std::string& source) {
+  for (double reduction : {1.0 / 16, 1.0 / 8, 1.0 / 4, 1.0 / 2, 1.0, 1.0 / 32, 1.0 / 64}) {
+    bool fits = true;
+    for (const auto& [name, tensor] : tensors) {
+      if (!name.ends_with("attention.fc.weight") || tensor.shape.size() < 2) continue;
+      fits = fits && ODConvAttention::trunk_width(tensor.shape[1], reduction) == tensor.shape[0];
+    }
+    if (fits) return reduction;
+  }
+  fail("checkpoint", source, ": expected attention widths of one reduction (1/64 to 1), got others");
+}
+
+}  // namespace
+
+std::map<std::string, HostTensor> without_module_prefix(Tensors tensors) {
+  constexpr std::string_view prefix = "module.";
+  Tensors stripped;
+  for (auto& [name, tensor] : tensors)
+    stripped.emplace(name.starts_with(prefix) ? name.substr(prefix.size()) : name, std::move(tensor));
+  return stripped;
+}
+
+std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
+  return {{"model", config.model},
+          {"width", concat(config.width)},
+          {"kernels", concat(config.kernels)},
+          {"reduction", concat(config.reduction)},
+          {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
+          {"classes", concat(config.classes)},
+          {"attention_norm", std::string(name_of(config.attention_norm))},
+          {"attention_init", std::string(name_of(config.attention_init))}};
+}
+
+ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
+                             const std::string& source) {
+  ModelConfig config;
+  const bool dynamic = tensors.contains("layer1.0.conv1.attention.fc.weight");
+  const std::int64_t third_stage = blocks_in_stage(tensors, 3);
+  config.width = extent(tensors, "conv1.weight", 4, 0, source);
+  config.classes = extent(tensors, "fc.weight", 2, 0, source);
+  expect(third_stage == 2 || third_stage == 6, "checkpoint", source,
+         ": expected 2 (ResNet-18) or 6 (ResNet-34) blocks in layer3, got ", third_stage);
+  config.model = concat(dynamic ? "od_" : "", third_stage == 2 ? "resnet18" : "resnet34");
+  config.kernels = dynamic ? extent(tensors, "layer1.0.conv1.weight", 5, 0, source) : 1;
+  if (dynamic) {
+    config.reduction = infer_reduction(tensors, source);
+    config.downsample =
+        tensors.contains("layer2.0.downsample.0.attention.fc.weight") ? Downsample::odconv : Downsample::fixed;
+  }
+  // What shapes do not show.
+  try {
+    if (const auto found = metadata.find("attention_norm"); found != metadata.end())
+      config.attention_norm = parse_attention_norm(found->second);
+    if (const auto found = metadata.find("attention_init"); found != metadata.end())
+      config.attention_init = parse_attention_init(found->second);
+    if (const auto found = metadata.find("reduction"); found != metadata.end() && dynamic) {
+      char* end = nullptr;
+      const double reduction = std::strtod(found->second.c_str(), &end);
+      if (end != found->second.c_str() && *end == '\0') config.reduction = reduction;
+    }
+    check(config);
+  } catch (const UsageError& error) {
+    fail("checkpoint", source, ": expected the tensors of a known model, got one where ", error.what());
+  }
+  return config;
+}
+
+}  // namespace omniconv

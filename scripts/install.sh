@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Installs what omniconv is built from, where it is missing: Debian 12 and Ubuntu 24.04. Sourced by the other scripts.
+set -euo pipefail
+
+omniconv_packages=(g++ cmake ninja-build ccache libdnnl-dev libboost-context-dev libcli11-dev nlohmann-json3-dev catch2)
+
+omniconv_install() {
+  local missing=() package
+  for package in "$@"; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  if ! command -v apt-get >/dev/null; then
+    echo "omniconv: please install: ${missing[*]} (this script knows apt-get only)" >&2
+    return 1
+  fi
+  local root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  echo "Installing ${missing[*]}"
+  "${root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Device of the build on this machine: cuda where a GPU and nvcc answer, else cpu.
+omniconv_device() {
+  if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1 && [ -n "$(omniconv_nvcc)" ]; then
+    echo cuda
+  else
+    echo cpu
+  fi
+}
+
+omniconv_nvcc() {
+  command -v nvcc || { [ -x /usr/local/cuda/bin/nvcc ] && echo /usr/local/cuda/bin/nvcc; } || true
+}
+
+# omniconv_build PRESET [CMAKE OPTIONS]: configures and builds build/PRESET.
+omniconv_build() {
+  local preset=$1
+  shift
+  if [ "$preset" = cuda ]; then
+    CUDACXX=$(omniconv_nvcc)
+    export CUDACXX
+  fi
+  cmake --preset "$preset" "$@" >/dev/null
+  cmake --build --preset "$preset"
+}

@@ -1,0 +1,77 @@
+// Learning rate and temperature as functions of the position in a run.
+#include "engine/schedule.h"
+
+#include <limits>
+
+#include "kernels/error.h"
+#include "tests/catch.h"
+#include "tests/temporary_folder.h"
+
+namespace omniconv::test {
+namespace {
+
+TEST_CASE("the cosine falls from the base rate to 0 and stays within") {
+  CHECK(cosine_learning_rate(0.1, 0, 200) == 0.1);
+  CHECK(cosine_learning_rate(0.1, 100, 200) == Approx(0.05));
+  CHECK(cosine_learning_rate(0.1, 50, 200) == Approx(0.08535533905932738));
+  CHECK(cosine_learning_rate(0.1, 199, 200) == Approx(6.168375916970619e-06));
+  CHECK(cosine_learning_rate(0.1, 200, 200) == 0);
+  CHECK(cosine_learning_rate(0.1, 1000, 200) == 0);
+  CHECK(cosine_learning_rate(0.1, -3, 200) == 0.1);
+  CHECK(cosine_learning_rate(0.1, 0, 0) == 0);
+}
+
+TEST_CASE("the step schedule multiplies once per milestone reached") {
+  const std::vector<std::int64_t> milestones = {60, 30};
+  CHECK(step_learning_rate(0.4, 29, milestones, 0.5) == 0.4);
+  CHECK(step_learning_rate(0.4, 30, milestones, 0.5) == 0.2);
+  CHECK(step_learning_rate(0.4, 59, milestones, 0.5) == 0.2);
+  CHECK(step_learning_rate(0.4, 60, milestones, 0.5) == 0.1);
+  CHECK(step_learning_rate(0.4, 1000, {}, 0.5) == 0.4);
+}
+
+TEST_CASE("the temperature falls linearly per iteration and then stays") {
+  const TemperatureSchedule schedule{30, 1, 10};
+  CHECK(temperature_at(schedule, 0, 391) == 30);
+  CHECK(temperature_at(schedule, 1, 391) == 1 + 29 * (3909.0 / 3910.0));
+  CHECK(temperature_at(schedule, 1955, 391) == 15.5);
+  CHECK(temperature_at(schedule, 3909, 391) == Approx(1 + 29 / 3910.0));
+  CHECK(temperature_at(schedule, 3910, 391) == 1);
+  CHECK(temperature_at(schedule, 1'000'000, 391) == 1);
+  CHECK(temperature_at(schedule, -1, 391) == 30);
+  CHECK(temperature_at(schedule, 0, 0) == 1);
+  CHECK(temperature_at({1, 30, 2}, 1, 1) == 15.5);
+  CHECK(temperature_at({4, 4, 0}, 7, 100) == 4);
+  const auto most = std::numeric_limits<std::int64_t>::max();
+  CHECK(temperature_at({30, 1, most}, 0, most) == 30);
+  CHECK(temperature_at({30, 1, 10}, most, 1) == 1);
+  // 0.1 + (0.7 - 0.1) rounds to more than 0.7.
+  for (const double start : {0.7, 0.3, 0.9}) CHECK(temperature_at({start, 0.1, 3}, 0, 5) <= start);
+}
+
+TEST_CASE("temperature options read and print the same schedule") {
+  CHECK(parse_temperature("30:1:10") == TemperatureSchedule{30, 1, 10});
+  CHECK(parse_temperature("0.5:2.25:1") == TemperatureSchedule{0.5, 2.25, 1});
+  CHECK(parse_temperature("4") == TemperatureSchedule{4, 4, 0});
+  CHECK(parse_temperature("1e-3") == TemperatureSchedule{1e-3, 1e-3, 0});
+  CHECK(format_temperature({30, 1, 10}) == "30:1:10");
+  CHECK(format_temperature({4, 4, 0}) == "4");
+  for (const TemperatureSchedule& schedule :
+       {TemperatureSchedule{1.0 / 3, 0.1, 7}, TemperatureSchedule{2e-38, 3e38, 1}}) {
+    CHECK(parse_temperature(format_temperature(schedule)) == schedule);
+  }
+}
+
+TEST_CASE("impossible temperatures are refused as wrong usage") {
+  for (const std::string text :
+       {"",     "0",     "-1",   "nan",   "inf",       "1e999",     "1e39",     "1e-46",
+        "x",    "4x",    " 4",   "0:1:1", "30:0:1",    "30:1:0",    "30:1:-1",  "30:1:1.5",
+        "30:1", "30:1:", ":1:1", "30::1", "30:1:10:5", "30:nan:10", "inf:1:10", "30:1:99999999999"}) {
+    CHECK_THAT(message_of<UsageError>([&] { parse_temperature(text); }),
+               ContainsSubstring("[temperature] expected START:END:EPOCHS or one number") &&
+                   ContainsSubstring("got \"" + text + '"'));
+  }
+}
+
+}  // namespace
+}  // namespace omniconv::test
