@@ -33,10 +33,16 @@ if(OMNICONV_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80 90)
   endif()
   enable_language(CUDA)
-  # Behind enable_language: in front of it, CMake 3.25 asks a compiler that it does not know yet for the dialect.
+  # CMake 3.25 does not know that nvcc has C++20. (And only behind enable_language may the dialect be set at all.)
+  if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+  endif()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_EXTENSIONS OFF)
+  # One runtime in the program: nvcc would link the static one beside the shared one that the libraries come with.
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
   find_package(CUDAToolkit REQUIRED)
   # cuDNN lies in the toolkit, in a system folder, or in a Python wheel (CUDNN_ROOT).
   find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDNN_ROOT} $ENV{CUDNN_ROOT} ${CUDAToolkit_INCLUDE_DIRS}

@@ -15,9 +15,13 @@ constexpr const char* cpu_remedy = "build with -DOMNICONV_DEVICE=cpu for this ma
 // The kernels copy to shared memory asynchronously, which older GPUs cannot.
 constexpr int oldest_capability = 80;
 
-std::string cuda_version(int version) { return concat(version / 1000, '.', version % 1000 / 10); }
+std::string cuda_version(int version) {
+  return concat(version / 1000, '.', version % 1000 / 10);
+}
 
-std::string capability_text(int capability) { return concat(capability / 10, '.', capability % 10); }
+std::string capability_text(int capability) {
+  return concat(capability / 10, '.', capability % 10);
+}
 
 }  // namespace
 
@@ -53,8 +57,8 @@ void check_device(const DeviceFacts& facts) {
   if (!facts.failure.empty())
     fail("device", "expected a CUDA GPU, got none (driver says: ", facts.failure, "): ", cpu_remedy);
   if (facts.devices == 0)
-    fail("device", "expected a CUDA GPU, got none (the driver lists no device; is CUDA_VISIBLE_DEVICES set?): ",
-         cpu_remedy);
+    fail("device",
+         "expected a CUDA GPU, got none (the driver lists no device; is CUDA_VISIBLE_DEVICES set?): ", cpu_remedy);
   if (facts.has_code) return;
   const std::string capability = capability_text(facts.capability);
   if (facts.capability < oldest_capability)

@@ -13,7 +13,9 @@ namespace omniconv {
 
 namespace {
 
-cudaStream_t handle_of(Stream stream) { return static_cast<cudaStream_t>(stream.handle); }
+cudaStream_t handle_of(Stream stream) {
+  return static_cast<cudaStream_t>(stream.handle);
+}
 
 // Non-blocking: work of other libraries on the default stream neither waits for ours nor makes it wait.
 cudaStream_t create_stream() {
@@ -33,7 +35,9 @@ void check_cuda(cudaError_t status, const char* expression, const std::source_lo
        path.substr(path.find_last_of('/') + 1), ':', where.line(), ')');
 }
 
-std::string device_kind() { return "cuda"; }
+std::string device_kind() {
+  return "cuda";
+}
 
 std::string device_name() {
   require_device();
@@ -59,14 +63,18 @@ Stream main_stream() {
   return {stream};
 }
 
-void synchronize() { OMNICONV_CHECK_CUDA(cudaStreamSynchronize(handle_of(main_stream()))); }
+void synchronize() {
+  OMNICONV_CHECK_CUDA(cudaStreamSynchronize(handle_of(main_stream())));
+}
 
 void set_threads(int count) {
   expect(count >= 1 && count <= 1024, "threads", "expected 1 to 1024 threads, got ", count);
   omp_set_num_threads(count);
 }
 
-int thread_count() { return omp_get_max_threads(); }
+int thread_count() {
+  return omp_get_max_threads();
+}
 
 void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
   if (bytes == 0) return;
@@ -123,7 +131,9 @@ Event::~Event() = default;
 Event::Event(Event&&) noexcept = default;
 Event& Event::operator=(Event&&) noexcept = default;
 
-void Event::record(Stream stream) { OMNICONV_CHECK_CUDA(cudaEventRecord(state_->event, handle_of(stream))); }
+void Event::record(Stream stream) {
+  OMNICONV_CHECK_CUDA(cudaEventRecord(state_->event, handle_of(stream)));
+}
 
 double Event::seconds_since(const Event& start) const {
   OMNICONV_CHECK_CUDA(cudaEventSynchronize(start.state_->event));

@@ -25,15 +25,13 @@ std::uint16_t round_to_half(HalfFormat format, double value) {
   const unsigned sign = std::signbit(value) ? 0x8000u : 0u;
   const double magnitude = std::fabs(value);
   if (std::isnan(value)) return static_cast<std::uint16_t>(sign | format.infinity() | 1u << (format.fraction_bits - 1));
-  if (std::isinf(value)) return static_cast<std::uint16_t>(sign | format.infinity());
   if (magnitude == 0) return static_cast<std::uint16_t>(sign);
   // In units of the last place, that of the smallest normal number for everything below it, the value is an integer
   // plus a fraction; both steps are exact, and nearbyint then rounds ties to even.
-  const int exponent = std::max(std::ilogb(magnitude), 1 - format.bias());
-  const double units = std::nearbyint(std::scalbn(magnitude, format.fraction_bits - exponent));
+  const int exponent = std::max(std::ilogb(magnitude), 1 - format.bias());  // that of infinity is INT_MAX
   if (exponent > format.bias()) return static_cast<std::uint16_t>(sign | format.infinity());
-  // A normal number's leading bit adds one to the exponent field, so does a carry out of the rounding: to infinity,
-  // too.
+  const double units = std::nearbyint(std::scalbn(magnitude, format.fraction_bits - exponent));
+  // The leading bit of a normal number adds one to the exponent field, as a carry out of the rounding does.
   const unsigned field = static_cast<unsigned>(exponent + format.bias() - 1) << format.fraction_bits;
   return static_cast<std::uint16_t>(sign | (field + static_cast<unsigned>(units)));
 }

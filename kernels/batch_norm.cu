@@ -101,7 +101,7 @@ OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<T> s) {
     const double variance = moments.squares[i] / moments.count;
     const double unbiased = moments.squares[i] / (moments.count - 1);
     s.mean[c] = static_cast<T>(moments.mean[i]);
-    s.rstd[c] = static_cast<T>(1 / sqrt(variance + s.epsilon));
+    s.rstd[c] = static_cast<T>(1 / std::sqrt(variance + s.epsilon));
     s.running_mean[c] += static_cast<T>(s.momentum * (moments.mean[i] - s.running_mean[c]));
     s.running_var[c] += static_cast<T>(s.momentum * (unbiased - s.running_var[c]));
   }
@@ -242,7 +242,7 @@ void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, 
   const double epsilon = shape.epsilon;
   simt::for_each_index(shape.channels, stream, [=] OMNI_HOST_DEVICE(std::int64_t c) {
     mean[c] = running_mean[c];
-    rstd[c] = static_cast<T>(1 / sqrt(running_var[c] + epsilon));
+    rstd[c] = static_cast<T>(1 / std::sqrt(running_var[c] + epsilon));
   });
 }
 
@@ -290,5 +290,6 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
   template void batch_norm_backward(const BatchNormShape&, const BatchNormBackward<T>&, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+#undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::kernels

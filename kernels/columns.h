@@ -70,16 +70,18 @@ void with_column_width(std::int64_t columns, std::initializer_list<const T*> add
   }
 }
 
+/// The least power of two that is at least n, or `most`, itself one.
+inline unsigned power_of_two_from(std::int64_t n, unsigned most) {
+  unsigned power = 1;
+  while (power < n && power < most) power *= 2;
+  return power;
+}
+
 /// Launches `kernel(cut, arguments...)`, in which ColumnPlace says what a thread has to do. `Shared` is what
 /// combine_rows() combines there, if it is called.
 template <int W, class Shared = char, class... Parameters>
 void launch_on_columns(void (*kernel)(ColumnCut, Parameters...), const ColumnCut& cut, Stream stream,
                        std::type_identity_t<Parameters>... arguments) {
-  const auto power_of_two_from = [](std::int64_t n, unsigned most) {
-    unsigned power = 1;
-    while (power < n && power < most) power *= 2;
-    return power;
-  };
   const std::int64_t vectors = cut.columns / W;
   const unsigned x = power_of_two_from(vectors, column_tuning.threads_side_by_side);
   const unsigned y = power_of_two_from(std::min(cut.rows, cut.chunk_rows), std::max(1u, column_tuning.threads / x));
@@ -161,9 +163,10 @@ OMNI_DEVICE ColumnSums<S, W> sum_rows(const ColumnPlace& place, Add add) {
 
 /// `a + b` over the threads that share columns, in a fixed order; the first of them gets the result.
 template <class Value>
-OMNI_DEVICE Value combine_rows(Value value) {
+OMNI_DEVICE Value combine_rows(const Value& of_this_thread) {
   const simt::Dim3 thread = simt::thread_index(), block = simt::block_extent();
-  if (block.y == 1) return value;
+  if (block.y == 1) return of_this_thread;
+  Value value = of_this_thread;
   simt::SharedMemory memory;
   Value* const shared = memory.array<Value>(block.x * (block.y / 2));
   for (unsigned half = block.y / 2; half > 0; half /= 2) {
@@ -173,6 +176,26 @@ OMNI_DEVICE Value combine_rows(Value value) {
     simt::barrier();
   }
   return value;
+}
+
+/// output[group, column] (+)= factor · Σ_row input[group, row, column].
+template <class T, int W>
+OMNI_KERNEL void column_sums_kernel(ColumnCut cut, const T* input, double factor, T* output, bool accumulate) {
+  const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
+  const auto sums = combine_rows(sum_rows<1, T, W>(place, [&](std::int64_t row, Lanes<T, W>* sum) {
+    sum[0] += Lanes<T, W>::load(input + row * cut.columns + place.column);
+  }));
+  if (!place.is_first) return;
+  T* const target = output + place.group * cut.columns + place.column;
+  for (int i = 0; i < W; ++i) write(target[i], static_cast<T>(factor * sums.sum[0][i]), accumulate);
+}
+template <class T>
+void launch_column_sums(std::int64_t groups, std::int64_t rows, std::int64_t columns, const T* input, double factor,
+                        T* output, bool accumulate, Stream stream) {
+  with_column_width<T>(columns, {input}, [&](auto width) {
+    launch_on_columns<width, ColumnSums<1, width>>(column_sums_kernel<T, width>, whole_columns(groups, rows, columns),
+                                                   stream, input, factor, output, accumulate);
+  });
 }
 
 }  // namespace omniconv::kernels

@@ -1,6 +1,6 @@
 // A few neighbouring values that are computed with together, as if they were one. For .cu files only.
 //
-// On the CPU they are a vector register: GCC 12 takes loops over the elements of a simt::Vec apart into scalars as
+// On the CPU they are vector registers: GCC 12 takes loops over the elements of a simt::Vec apart into scalars as
 // soon as there is a branch between them, which made batch norm seven times slower.
 #pragma once
 
@@ -13,6 +13,72 @@ namespace omniconv::kernels {
 template <class T, int N>
 class Lanes {
  public:
+  OMNI_DEVICE static Lanes all(T value) {
+    Lanes result;
+    for (int i = 0; i < N; ++i) result.values_[i] = value;
+    return result;
+  }
+  /// From an address that is a multiple of their size in bytes.
+  OMNI_DEVICE static Lanes load(const T* from) {
+    const simt::Vec<T, N> vector = simt::load_vector<N>(from);
+    Lanes result;
+    memcpy(&result.values_, &vector, sizeof(vector));
+    return result;
+  }
+  /// From any address, and converted.
+  template <class From>
+  OMNI_DEVICE static Lanes load_unaligned(const From* from) {
+    Lanes result;
+    for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(from[i]);
+    return result;
+  }
+  /// To an address that is a multiple of their size in bytes.
+  OMNI_DEVICE void store(T* to) const {
+    simt::Vec<T, N> vector;
+    memcpy(&vector, &values_, sizeof(vector));
+    simt::store_vector(to, vector);
+  }
+  /// To any address.
+  OMNI_DEVICE void store_unaligned(T* to) const { memcpy(to, &values_, sizeof(values_)); }
+
+  template <class To>
+  OMNI_DEVICE Lanes<To, N> to() const {
+    Lanes<To, N> result;
+#if OMNICONV_CUDA
+    for (int i = 0; i < N; ++i) result.values_[i] = static_cast<To>(values_[i]);
+#else
+    result.values_ = __builtin_convertvector(values_, typename Lanes<To, N>::Values);
+#endif
+    return result;
+  }
+
+  OMNI_DEVICE T operator[](int i) const { return values_[i]; }
+
+  OMNI_DEVICE friend Lanes operator+(const Lanes& a, const Lanes& b) {
+    return apply([](auto& result, const auto& x, const auto& y) { result = x + y; }, a, b);
+  }
+  OMNI_DEVICE friend Lanes operator-(const Lanes& a, const Lanes& b) {
+    return apply([](auto& result, const auto& x, const auto& y) { result = x - y; }, a, b);
+  }
+  OMNI_DEVICE friend Lanes operator*(const Lanes& a, const Lanes& b) {
+    return apply([](auto& result, const auto& x, const auto& y) { result = x * y; }, a, b);
+  }
+  OMNI_DEVICE Lanes& operator+=(const Lanes& other) { return *this = *this + other; }
+
+  /// Zero in place of negative values; NaN stays.
+  OMNI_DEVICE Lanes without_negative() const {
+    return apply([](auto& result, const auto& x, const auto& zero) { result = x < zero ? zero : x; }, *this, all(0));
+  }
+  /// Zero where `sign` is not positive.
+  OMNI_DEVICE Lanes where_positive(const Lanes& sign) const {
+    return apply([](auto& result, const auto& x, const auto& s, const auto& zero) { result = s > zero ? x : zero; },
+                 *this, sign, all(0));
+  }
+
+ private:
+  template <class, int>
+  friend class Lanes;
+
 #if OMNICONV_CUDA
   struct Values {
     T value[N];
@@ -22,80 +88,21 @@ class Lanes {
 #else
   typedef T Values __attribute__((vector_size(N * sizeof(T))));
 #endif
-  Values values;
 
-  OMNI_DEVICE static Lanes all(T value) {
-    Lanes result;
-    for (int i = 0; i < N; ++i) result.values[i] = value;
-    return result;
-  }
-  /// From an address that is a multiple of their size in bytes.
-  OMNI_DEVICE static Lanes load(const T* from) {
-    const simt::Vec<T, N> vector = simt::load_vector<N>(from);
-    Lanes result;
-    memcpy(&result.values, &vector, sizeof(vector));
-    return result;
-  }
-  /// From any address, and converted.
-  template <class From>
-  OMNI_DEVICE static Lanes load_unaligned(const From* from) {
-    Lanes result;
-    for (int i = 0; i < N; ++i) result.values[i] = static_cast<T>(from[i]);
-    return result;
-  }
-  /// To an address that is a multiple of their size in bytes.
-  OMNI_DEVICE void store(T* to) const {
-    simt::Vec<T, N> vector;
-    memcpy(&vector, &values, sizeof(vector));
-    simt::store_vector(to, vector);
-  }
-
-  template <class To>
-  OMNI_DEVICE Lanes<To, N> to() const {
-    Lanes<To, N> result;
-#if OMNICONV_CUDA
-    for (int i = 0; i < N; ++i) result.values[i] = static_cast<To>(values[i]);
-#else
-    result.values = __builtin_convertvector(values, typename Lanes<To, N>::Values);
-#endif
-    return result;
-  }
-
-  OMNI_DEVICE T operator[](int i) const { return values[i]; }
-
-  OMNI_DEVICE friend Lanes operator+(const Lanes& a, const Lanes& b) {
-    return apply([](const auto& x, const auto& y) { return x + y; }, a, b);
-  }
-  OMNI_DEVICE friend Lanes operator-(const Lanes& a, const Lanes& b) {
-    return apply([](const auto& x, const auto& y) { return x - y; }, a, b);
-  }
-  OMNI_DEVICE friend Lanes operator*(const Lanes& a, const Lanes& b) {
-    return apply([](const auto& x, const auto& y) { return x * y; }, a, b);
-  }
-  OMNI_DEVICE Lanes& operator+=(const Lanes& other) { return *this = *this + other; }
-
-  /// Zero in place of negative values; NaN stays.
-  OMNI_DEVICE Lanes without_negative() const {
-    return apply([](const auto& x, const auto& zero) { return x < zero ? zero : x; }, *this, all(0));
-  }
-  /// Zero where `sign` is not positive.
-  OMNI_DEVICE Lanes where_positive(const Lanes& sign) const {
-    return apply([](const auto& x, const auto& s, const auto& zero) { return s > zero ? x : zero; }, *this, sign,
-                 all(0));
-  }
-
- private:
-  /// `operation` on the elements, or on whole registers, which is spelled alike.
+  /// `operation` on the elements, or on registers, which is spelled alike. Its result is its first argument,
+  /// because returning a register that the portable build does not have is an error.
   template <class Operation, class... Operands>
   OMNI_DEVICE static Lanes apply(Operation operation, const Operands&... operands) {
     Lanes result;
 #if OMNICONV_CUDA
-    for (int i = 0; i < N; ++i) result.values[i] = operation(operands.values[i]...);
+    for (int i = 0; i < N; ++i) operation(result.values_[i], operands.values_[i]...);
 #else
-    result.values = operation(operands.values...);
+    operation(result.values_, operands.values_...);
 #endif
     return result;
   }
+
+  Values values_;
 };
 
 }  // namespace omniconv::kernels

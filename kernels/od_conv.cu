@@ -231,7 +231,7 @@ constexpr std::int64_t narrow_channels = 16;
 template <class Body>
 void with_tile(std::int64_t columns, Body&& body) {
   if (columns <= narrow_channels)
-    body(Tile<64, 16>{});
+    body(Tile<32, 16>{});
   else
     body(Tile<64, 64>{});
 }

@@ -11,10 +11,11 @@ void sgd_step(T* weight, const T* gradient, T* velocity, std::int64_t count, con
   const T weight_decay = static_cast<T>(settings.weight_decay);
   const bool nesterov = settings.nesterov;
   simt::for_each_index(count, stream, [=] OMNI_HOST_DEVICE(std::int64_t i) {
+    const T lr = static_cast<T>(*learning_rate);
     const T g = gradient[i] + weight_decay * weight[i];
     const T v = momentum * velocity[i] + g;
     velocity[i] = v;
-    weight[i] -= static_cast<T>(*learning_rate) * (nesterov ? g + momentum * v : v);
+    weight[i] -= lr * (nesterov ? g + momentum * v : v);
   });
 }
 

@@ -72,13 +72,11 @@ void load_weights(const std::string& path, Model& model) {
   const SafetensorsFile file = read_model_file(path);
   const ModelConfig& asked = model.config;
   ModelConfig stored = config_from_file(file.tensors, file.metadata, path);
-  // What shapes do not show is the new run's own affair, and so is how a static net would reduce.
+  // What shapes do not show is the new run's own affair; a reduction shows in shapes that load_state compares.
   stored.attention_norm = asked.attention_norm;
   stored.attention_init = asked.attention_init;
-  if (!asked.dynamic() && !stored.dynamic()) {
-    stored.reduction = asked.reduction;
-    stored.downsample = asked.downsample;
-  }
+  stored.reduction = asked.reduction;
+  if (!stored.dynamic()) stored.downsample = asked.downsample;
   if (stored != asked) {
     std::string remedy = "--model " + stored.model;
     if (stored.width != asked.width) remedy += concat(" --width ", stored.width);

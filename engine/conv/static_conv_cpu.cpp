@@ -1,44 +1,23 @@
-#include <type_traits>
-
 #include "engine/conv/blocked_cpu.h"
-#include "engine/conv/static_conv.h"
-#include "kernels/od_conv.h"
+#include "engine/conv/static_conv_library.h"
 
 namespace omniconv::conv {
 
-template <class T>
-void conv2d_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
-  if constexpr (std::is_same_v<T, float>)
-    blocked_forward(shape, {}, input, weight, output);
-  else
-    kernels::od_conv_forward<T>(shape, {}, input, weight, output, stream);
+bool library_forward(const ConvShape& shape, const float* input, const float* weight, float* output, Stream) {
+  blocked_forward(shape, {}, input, weight, output);
+  return true;
 }
 
-template <class T>
-void conv2d_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
-                          Stream stream) {
-  if constexpr (std::is_same_v<T, float>)
-    blocked_data_gradient(shape, {}, nullptr, weight, d_output, d_input, accumulate, nullptr);
-  else
-    kernels::od_conv_data_gradient<T>(shape, {}, d_output, weight, d_input, accumulate, stream);
+bool library_data_gradient(const ConvShape& shape, const float* weight, const float* d_output, float* d_input,
+                           bool accumulate, Stream) {
+  blocked_data_gradient(shape, {}, nullptr, weight, d_output, d_input, accumulate, nullptr);
+  return true;
 }
 
-template <class T>
-void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output, T* d_weight,
-                            bool accumulate, Stream stream) {
-  if constexpr (std::is_same_v<T, float>)
-    blocked_weight_gradient(shape, {}, input, weight, d_output, d_weight, accumulate, nullptr);
-  else
-    kernels::od_conv_weight_gradient<T>(shape, {}, input, d_output, weight, d_weight, accumulate, nullptr, nullptr,
-                                        stream);
+bool library_weight_gradient(const ConvShape& shape, const float* input, const float* weight, const float* d_output,
+                             float* d_weight, bool accumulate, Stream) {
+  blocked_weight_gradient(shape, {}, input, weight, d_output, d_weight, accumulate, nullptr);
+  return true;
 }
-
-#define OMNICONV_INSTANTIATE(T)                                                                                   \
-  template void conv2d_forward(const ConvShape&, const T*, const T*, T*, Stream);                                 \
-  template void conv2d_data_gradient(const ConvShape&, const T*, const T*, T*, bool, Stream);                     \
-  template void conv2d_weight_gradient(const ConvShape&, const T*, const T*, const T*, T*, bool, Stream);
-OMNICONV_INSTANTIATE(float)
-OMNICONV_INSTANTIATE(double)
-#undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::conv

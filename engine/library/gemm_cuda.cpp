@@ -9,21 +9,10 @@ namespace omniconv::library {
 
 namespace {
 
-cublasStatus_t multiply(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, std::int64_t m,
-                        std::int64_t n, std::int64_t k, float alpha, const float* a, std::int64_t lda,
-                        std::int64_t stride_a, const float* b, std::int64_t ldb, std::int64_t stride_b, float beta,
-                        float* c, std::int64_t ldc, std::int64_t stride_c, std::int64_t batch) {
-  return cublasSgemmStridedBatched_64(handle, op_a, op_b, m, n, k, &alpha, a, lda, stride_a, b, ldb, stride_b, &beta, c,
-                                      ldc, stride_c, batch);
-}
-
-cublasStatus_t multiply(cublasHandle_t handle, cublasOperation_t op_a, cublasOperation_t op_b, std::int64_t m,
-                        std::int64_t n, std::int64_t k, double alpha, const double* a, std::int64_t lda,
-                        std::int64_t stride_a, const double* b, std::int64_t ldb, std::int64_t stride_b, double beta,
-                        double* c, std::int64_t ldc, std::int64_t stride_c, std::int64_t batch) {
-  return cublasDgemmStridedBatched_64(handle, op_a, op_b, m, n, k, &alpha, a, lda, stride_a, b, ldb, stride_b, &beta, c,
-                                      ldc, stride_c, batch);
-}
+template <class T>
+constexpr auto multiply = cublasSgemmStridedBatched_64;
+template <>
+constexpr auto multiply<double> = cublasDgemmStridedBatched_64;
 
 std::string version_of(cublasStatus_t (*property)(libraryPropertyType, int*)) {
   int major = 0, minor = 0, patch = 0;
@@ -42,11 +31,16 @@ void gemm(const kernels::GemmShape& shape, const T* a, const T* b, T* c, bool ac
   if (shape.batch == 0 || shape.rows == 0 || shape.columns == 0) return;
   const std::int64_t row_a = shape.transpose_a ? shape.rows : shape.inner;
   const std::int64_t row_b = shape.transpose_b ? shape.inner : shape.columns;
-  OMNICONV_CHECK_LIBRARY(multiply(
-      cublas_handle(stream), shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
-      shape.columns, shape.rows, shape.inner, T{1}, b, std::max<std::int64_t>(row_b, 1), shape.stride_b, a,
-      std::max<std::int64_t>(row_a, 1), shape.stride_a, accumulate ? T{1} : T{0}, c, shape.columns, shape.stride_c,
-      shape.batch));
+  const T alpha = 1, beta = accumulate ? 1 : 0;
+  const cublasStatus_t status =
+      multiply<T>(cublas_handle(stream), shape.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                  shape.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N, shape.columns, shape.rows, shape.inner, &alpha, b,
+                  std::max<std::int64_t>(row_b, 1), shape.stride_b, a, std::max<std::int64_t>(row_a, 1), shape.stride_a,
+                  &beta, c, shape.columns, shape.stride_c, shape.batch);
+  if (status != CUBLAS_STATUS_SUCCESS)
+    check(status, concat("the product of [", shape.rows, ", ", shape.inner, "] and [", shape.inner, ", ", shape.columns,
+                         "], ", shape.batch, " times,")
+                      .c_str());
 }
 
 template void gemm(const kernels::GemmShape&, const float*, const float*, float*, bool, Stream);

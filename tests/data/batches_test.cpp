@@ -25,7 +25,7 @@ TEST_CASE("an epoch's order is a permutation that depends on seed and epoch alon
   CHECK(epoch_order(0, 3, 5, true).empty());
   CHECK(epoch_order(1, 3, 5, true) == std::vector<std::int32_t>{0});
   // The same on every platform: a resumed run may have moved.
-  CHECK(epoch_order(8, 0, 0, true) == std::vector<std::int32_t>{3, 6, 5, 4, 7, 1, 0, 2});
+  CHECK(epoch_order(8, 0, 0, true) == std::vector<std::int32_t>{3, 0, 2, 5, 1, 6, 4, 7});
 }
 
 TEST_CASE("every image is as likely in every place") {

@@ -179,8 +179,9 @@ TEST_CASE("shapes must be whole numbers whose product is a size in memory") {
     CHECK_THAT(of_shape("[" + extent + "]"),
                ContainsSubstring("expected whole numbers of at least 0 in shape for tensor \"w\", got "));
   }
-  for (const std::string shape : {"[4294967296, 4294967296]", "[9223372036854775808]", "[18446744073709551615]",
-                                  "[4611686018427387904]", "[3, 4294967296, 4294967296, 0]", "[0, 9223372036854775808]"}) {
+  for (const std::string shape :
+       {"[4294967296, 4294967296]", "[9223372036854775808]", "[18446744073709551615]", "[4611686018427387904]",
+        "[3, 4294967296, 4294967296, 0]", "[0, 9223372036854775808]"}) {
     CHECK_THAT(of_shape(shape),
                ContainsSubstring("expected shapes of less than 2^63 bytes, got tensor \"w\" of F32 " + shape));
   }

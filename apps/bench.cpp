@@ -1,0 +1,131 @@
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/commands.h"
+#include "apps/model_options.h"
+#include "apps/training/checkpoint.h"
+#include "apps/training/options.h"
+#include "apps/training/progress.h"
+#include "apps/training/text.h"
+#include "apps/training/trainer.h"
+#include "data/draws.h"
+#include "engine/allocator.h"
+#include "engine/device.h"
+
+namespace omniconv {
+namespace {
+
+constexpr std::int64_t warm_up_steps = 2;
+
+struct BenchCall {
+  ModelWords model;
+  std::vector<std::pair<std::string, const CLI::Option*>> model_options;
+  std::int64_t batch_size = 128, steps = 10;
+  std::optional<std::int64_t> threads;
+  bool json = false;
+};
+
+Recipe recipe_of(const BenchCall& call) {
+  Recipe recipe;
+  recipe.model = parse_model(call.model);
+  const bool kernels_given = std::any_of(call.model_options.begin(), call.model_options.end(), [](const auto& option) {
+    return option.first == "kernels" && option.second->count() > 0;
+  });
+  if (!kernels_given) recipe.model.kernels = default_kernels(recipe.model.model);
+  recipe.batch_size = call.batch_size;
+  check(recipe);
+  constexpr std::int64_t most_steps = 100'000;
+  if (call.steps <= warm_up_steps || call.steps > most_steps)
+    throw UsageError(concat("[bench] expected --steps of ", warm_up_steps + 1, " to ", most_steps, ", of which ",
+                            warm_up_steps, " warm up, got ", call.steps));
+  check_threads(call.threads);
+  return recipe;
+}
+
+ImageSet random_images(std::int64_t count, std::int64_t classes) {
+  ImageSet set;
+  Draws draws(0, DrawPurpose::synthetic_train, 0);
+  set.images.resize(static_cast<std::size_t>(count * image_bytes));
+  for (std::uint8_t& pixel : set.images) pixel = static_cast<std::uint8_t>(draws.below(256));
+  for (std::int64_t i = 0; i < count; ++i) set.labels.push_back(static_cast<std::uint8_t>(i % classes));
+  return set;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+/// Seconds of each training step, from the gathering of its batch to the new weights.
+std::vector<double> time_steps(const Model& model, const Recipe& recipe, std::int64_t steps, Console& console) {
+  const Dataset dataset(random_images(recipe.batch_size, recipe.model.classes));
+  const Tensor order = Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true));
+  const Sgd sgd(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov});
+  const DeviceTotals totals;
+  sgd.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
+  model.set_temperature(recipe.temperature.start);
+  std::vector<double> seconds;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    Event begin, end;
+    begin.record(main_stream());
+    const Batch batch = dataset.gather(order, DType::f32, {true, 0, static_cast<std::uint64_t>(step)});
+    train_on_batch(model, sgd, batch, totals.data());
+    end.record(main_stream());
+    seconds.push_back(end.seconds_since(begin));
+    console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(steps),
+                      1000 * seconds.back()));
+  }
+  return seconds;
+}
+
+void bench(const BenchCall& call) {
+  const Recipe recipe = recipe_of(call);
+  require_device();
+  if (call.threads) set_threads(static_cast<int>(*call.threads));
+  Console console(call.json ? stderr : stdout);
+  const Model model(recipe.model, 0);
+  console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
+  console.print(concat(device_kind(), ", ", device_name(), ", batch ", recipe.batch_size, ", ", call.steps, " steps"));
+  const std::vector<double> seconds = time_steps(model, recipe, call.steps, console);
+
+  const double step_seconds = median({seconds.begin() + warm_up_steps, seconds.end()});
+  const double images_per_second = static_cast<double>(recipe.batch_size) / step_seconds;
+  const auto peak_bytes = static_cast<std::int64_t>(memory_statistics().peak_bytes);
+  constexpr double mebibyte = 1 << 20;
+  console.print(text("step      %10.1f ms (median without the first two)", 1000 * step_seconds));
+  console.print(text("speed     %10.1f images/s", images_per_second));
+  console.print(text("memory    %10.1f MiB of tensors at most", static_cast<double>(peak_bytes) / mebibyte));
+  console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_resident_bytes()) / mebibyte));
+  if (!call.json) return;
+  const nlohmann::ordered_json json = {{"model", recipe.model.model},
+                                       {"kernels", recipe.model.kernels},
+                                       {"width", recipe.model.width},
+                                       {"batch_size", recipe.batch_size},
+                                       {"step_seconds", seconds},
+                                       {"images_per_second", images_per_second},
+                                       {"peak_bytes", peak_bytes},
+                                       {"peak_rss_bytes", peak_resident_bytes()}};
+  std::printf("%s\n", json.dump().c_str());
+}
+
+}  // namespace
+
+void add_bench(CLI::App& program, int& exit_code) {
+  const auto call = std::make_shared<BenchCall>();
+  CLI::App& command = *program.add_subcommand("bench", "Time training steps on random images.");
+  add_model_options(command, call->model, call->model_options);
+  command.add_option("--batch-size", call->batch_size, "Images in a step");
+  command.add_option("--steps", call->steps, "Steps to time; the first two warm up");
+  command.add_option("--threads", call->threads, "Host threads");
+  command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
+  command.callback([call, &exit_code] {
+    bench(*call);
+    exit_code = 0;
+  });
+}
+
+}  // namespace omniconv

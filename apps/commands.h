@@ -1,0 +1,14 @@
+// The sub-commands of the program: each declares its options and, when chosen, runs.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace omniconv {
+
+/// `exit_code` is set by the sub-command that ran.
+void add_train(CLI::App& program, int& exit_code);
+void add_eval(CLI::App& program, int& exit_code);
+void add_bench(CLI::App& program, int& exit_code);
+void add_synth(CLI::App& program, int& exit_code);
+
+}  // namespace omniconv

@@ -1,0 +1,98 @@
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/commands.h"
+#include "apps/training/checkpoint.h"
+#include "apps/training/evaluator.h"
+#include "apps/training/options.h"
+#include "apps/training/progress.h"
+#include "apps/training/run_folder.h"
+#include "apps/training/text.h"
+#include "engine/device.h"
+
+namespace omniconv {
+namespace {
+
+struct EvalCall {
+  std::string checkpoint, data, temperature, logits, precision = "f32";
+  std::int64_t batch_size = evaluation_batch_size;
+  std::optional<std::int64_t> threads;
+  bool json = false;
+};
+
+std::optional<double> parse_constant_temperature(const std::string& word) {
+  if (word.empty()) return std::nullopt;
+  const TemperatureSchedule schedule = parse_temperature(word);
+  if (schedule.epochs != 0) throw UsageError(concat("[eval] expected --temperature with one number, got ", word));
+  return schedule.end;
+}
+
+/// logits [images, classes] and labels i64 [images], in the order of the file.
+void write_logits(const std::string& path, const Tensor& logits, const ImageSet& set) {
+  SafetensorsFile file;
+  file.tensors["logits"] = dispatch("eval", logits.dtype(), [&](auto zero) {
+    return make_host_tensor(logits.to_host<decltype(zero)>(), logits.shape());
+  });
+  file.tensors["labels"] =
+      make_host_tensor(std::vector<std::int64_t>(set.labels.begin(), set.labels.end()), {set.count()});
+  write_safetensors(path, file);
+}
+
+void eval(const EvalCall& call) {
+  const DType precision = parse_precision(call.precision);
+  const std::optional<double> temperature = parse_constant_temperature(call.temperature);
+  if (call.batch_size < 1) throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
+  check_threads(call.threads);
+  require_device();
+  if (call.threads) set_threads(static_cast<int>(*call.threads));
+
+  const LoadedModel loaded = load_model(call.checkpoint, precision);
+  const Model& model = *loaded.model;
+  model.set_temperature(temperature.value_or(loaded.temperature));
+  const ImageData data = load_data(call.data);
+  const auto classes = static_cast<std::int64_t>(data.class_names.size());
+  expect(classes == model.config.classes, "eval", call.data, ": expected data of ", model.config.classes,
+         " classes, as the checkpoint has, got ", classes);
+  if (!call.logits.empty()) expect_writable("eval", call.logits);
+
+  Console console(call.json ? stderr : stdout);
+  const std::string of_model =
+      model.config.dynamic() ? text(", temperature %g", temperature.value_or(loaded.temperature)) : "";
+  console.print(concat(describe(model.config), of_model, " on ", grouped(data.test.count()), " test images"));
+  const Dataset dataset(data.test);
+  const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, precision);
+  const Evaluation result = evaluate(model, dataset, call.batch_size, logits, [&](std::int64_t done) {
+    if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
+  });
+  if (!call.logits.empty()) write_logits(call.logits, logits, data.test);
+  console.print(text("test accuracy %.4f   test loss %.4f", result.accuracy, result.loss));
+  if (!call.json) return;
+  const nlohmann::ordered_json json = {
+      {"test_accuracy", result.accuracy}, {"test_loss", result.loss}, {"images", result.images}};
+  std::printf("%s\n", json.dump().c_str());
+}
+
+}  // namespace
+
+void add_eval(CLI::App& program, int& exit_code) {
+  const auto call = std::make_shared<EvalCall>();
+  CLI::App& command = *program.add_subcommand("eval", "Loss and accuracy of a checkpoint on the test images.");
+  command.add_option("--checkpoint", call->checkpoint, "Checkpoint (safetensors) of a ResNet, ours or PyTorch's")
+      ->required();
+  command.add_option("--data", call->data, "Folder of a CIFAR-10 binary data set, or: synthetic")->required();
+  command.add_option("--batch-size", call->batch_size, "Images at a time");
+  command.add_option("--temperature", call->temperature, "Of the attentions (default: the checkpoint's, else 1)");
+  command.add_option("--logits", call->logits, "Write logits and labels to this file (safetensors)");
+  command.add_option("--precision", call->precision, "Type to compute in: f32, f64");
+  command.add_option("--threads", call->threads, "Host threads (no result depends on them)");
+  command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
+  command.callback([call, &exit_code] {
+    eval(*call);
+    exit_code = 0;
+  });
+}
+
+}  // namespace omniconv

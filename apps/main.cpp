@@ -1,0 +1,54 @@
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "apps/commands.h"
+#include "kernels/error.h"
+
+namespace {
+
+constexpr int failure = 1;
+constexpr int usage_failure = 2;
+
+/// One line, whatever the message has in it.
+void print_error(std::string message) {
+  for (char& c : message)
+    if (c == '\n' || c == '\r') c = ' ';
+  std::fprintf(stderr, "omniconv: %s\n", message.c_str());
+}
+
+/// "omniconv train", where that is what was called.
+std::string called_command(const CLI::App& program) {
+  const auto chosen = program.get_subcommands();
+  return chosen.empty() ? "omniconv" : "omniconv " + chosen.front()->get_name();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int exit_code = 0;
+  CLI::App program("Trains and evaluates networks with omni-dimensional dynamic convolution (ODConv).", "omniconv");
+  try {
+    program.set_version_flag("--version", "omniconv " OMNICONV_VERSION);
+    program.require_subcommand(1);
+    omniconv::add_train(program, exit_code);
+    omniconv::add_eval(program, exit_code);
+    omniconv::add_bench(program, exit_code);
+    omniconv::add_synth(program, exit_code);
+    program.parse(argc, argv);
+    return exit_code;
+  } catch (const CLI::Success& asked_for_help) {
+    return program.exit(asked_for_help);
+  } catch (const CLI::ParseError& error) {
+    print_error(omniconv::concat("[options] ", error.what(), " (see ", called_command(program), " --help)"));
+    return usage_failure;
+  } catch (const omniconv::UsageError& error) {
+    print_error(omniconv::concat(error.what(), " (see ", called_command(program), " --help)"));
+    return usage_failure;
+  } catch (const std::bad_alloc&) {
+    print_error("[memory] expected more memory than this machine has left: try a smaller --batch-size or --width");
+  } catch (const std::exception& error) {
+    print_error(error.what());
+  }
+  return failure;
+}

@@ -1,0 +1,26 @@
+// The options that choose a model, for every sub-command that builds one.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/resnet.h"
+
+namespace omniconv {
+
+/// The options as words, before they are parsed.
+struct ModelWords {
+  ModelConfig config;
+  std::string downsample = "odconv", attention_norm = "batch", attention_init = "kaiming";
+};
+
+/// Declares the options; each goes to `options` with its key in a recipe's JSON.
+void add_model_options(CLI::App& command, ModelWords& words,
+                       std::vector<std::pair<std::string, const CLI::Option*>>& options);
+
+/// @throws UsageError for a word that is none of an option's.
+ModelConfig parse_model(const ModelWords& words);
+
+}  // namespace omniconv

@@ -1,0 +1,25 @@
+// The text around a training run: what is going to happen, a table row per epoch, what came out.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apps/training/metrics.h"
+#include "apps/training/trainer.h"
+
+namespace omniconv {
+
+/// Lines in front of a run, at most 80 columns as long as paths are short.
+std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& trainer, const std::string& folder);
+
+/// Heading of the table, and a row of it; T is shown where there are attentions.
+std::string table_heading(bool dynamic);
+std::string table_line(const EpochMetrics& metrics, bool dynamic);
+
+/// The metrics whose test accuracy is the highest, the first of equals; `history` is not empty.
+const EpochMetrics& best_of(const std::vector<EpochMetrics>& history);
+
+/// `word` as a shell reads it back.
+std::string shell_word(const std::string& word);
+
+}  // namespace omniconv

@@ -1,0 +1,92 @@
+// The training loop: a batch's life from the data set to the metrics.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apps/training/dataset.h"
+#include "apps/training/evaluator.h"
+#include "apps/training/metrics.h"
+#include "apps/training/options.h"
+#include "apps/training/progress.h"
+#include "apps/training/run_folder.h"
+#include "apps/training/speed.h"
+#include "apps/training/totals.h"
+#include "data/batches.h"
+#include "engine/optimizer.h"
+
+namespace omniconv {
+
+/// One optimizer step: forward, loss, backward, SGD. `totals` grows by the batch. Returns the loss [1].
+Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch,
+                      kernels::ClassificationTotals* totals);
+
+/// A model in training, with everything that decides how it goes on.
+class Trainer {
+ public:
+  /// `recipe.model.classes` must be those of `data`. @throws Error if the data cannot be trained on.
+  Trainer(const Recipe& recipe, const ImageData& data);
+
+  Model& model() { return model_; }
+  const Model& model() const { return model_; }
+  std::int64_t train_count() const { return train_.count(); }
+  std::int64_t test_count() const { return test_.count(); }
+  std::int64_t steps_per_epoch() const { return static_cast<std::int64_t>(ranges_.size()); }
+  std::int64_t total_steps() const { return steps_per_epoch() * recipe_.epochs; }
+  std::int64_t finished_steps() const { return step_; }
+
+  /// Trains until `last_step` steps of the run are finished or a signal comes. After each epoch, and where it stops
+  /// within one, it evaluates and writes metrics and checkpoints; `history` are the metrics so far and grows.
+  /// @throws Error naming the step for a loss that is not finite; the files then are those of the epoch before.
+  void run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,
+           std::vector<EpochMetrics>& history);
+
+  /// Everything that an exact continuation needs, and back. @throws Error naming `source` for another run's state.
+  SafetensorsFile resume_file() const;
+  void restore(const SafetensorsFile& file, const std::string& source);
+
+ private:
+  struct Best {
+    double accuracy;
+    std::int64_t step;
+  };
+
+  void train_epoch(std::int64_t last_step, StepLog* log, Console& console);
+  void look(StepLog* log, Console& console, std::int64_t last_step);
+  EpochMetrics evaluate_epoch(Console& console);
+  void keep_best(const RunFolder& folder, const SafetensorsFile& current, double accuracy);
+
+  Recipe recipe_;
+  std::string data_fingerprint_;
+  Dataset train_, test_;
+  std::vector<BatchRange> ranges_;
+  Model model_;
+  Sgd sgd_;
+
+  std::int64_t step_ = 0;             // finished optimizer steps of the run: its whole position
+  DeviceTotals totals_;               // of the epoch in progress
+  std::optional<Best> best_;          // among whole epochs
+  std::optional<SafetensorsFile> displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
+
+  Tensor losses_;               // [steps per epoch]: each step's loss of the epoch in progress
+  std::int64_t seen_steps_ = 0;  // those whose loss was read
+  double temperature_ = 1;      // of the last step
+  SpeedMeter speed_;
+  double epoch_speed_ = 0;      // images per second of the epoch just trained
+  double evaluation_seconds_ = 0;
+};
+
+/// What the recipe, the data and the position of a stored run are, without its tensors.
+struct StoredRun {
+  Recipe recipe;  ///< without data and init
+  std::string data_fingerprint;
+  std::int64_t finished_steps = 0;
+  std::int64_t steps_per_epoch = 0;
+
+  std::int64_t total_steps() const { return steps_per_epoch * recipe.epochs; }
+};
+StoredRun stored_run(const SafetensorsFile& file, const std::string& source);
+
+}  // namespace omniconv

@@ -1,0 +1,112 @@
+// A run's state as resume.safetensors holds it.
+//
+// Tensors: the model's under their names, the optimizer's velocity behind "optimizer.", the totals of the epoch in
+// progress as "run.totals", and sometimes a displaced best model behind "best.". The rest is JSON in the metadata.
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "apps/training/trainer.h"
+
+namespace omniconv {
+namespace {
+
+constexpr std::string_view where = "resume";
+constexpr std::string_view optimizer_prefix = "optimizer.";
+constexpr std::string_view best_prefix = "best.";
+constexpr const char* totals_name = "run.totals";
+
+using Tensors = std::map<std::string, HostTensor>;
+
+void add_with_prefix(Tensors& target, std::string_view prefix, Tensors source) {
+  for (auto& [name, tensor] : source) target.emplace(concat(prefix, name), std::move(tensor));
+}
+
+/// The tensors behind `prefix`, without it.
+Tensors with_prefix(const Tensors& tensors, std::string_view prefix) {
+  Tensors found;
+  for (const auto& [name, tensor] : tensors)
+    if (name.starts_with(prefix)) found.emplace(name.substr(prefix.size()), tensor);
+  return found;
+}
+
+nlohmann::json metadata_json(const SafetensorsFile& file, const char* key, const std::string& source) {
+  const auto found = file.metadata.find(key);
+  expect(found != file.metadata.end(), where, source, ": expected the state of a run, got a file without ", key,
+         " in its metadata");
+  const auto json = nlohmann::json::parse(found->second, nullptr, false);
+  expect(json.is_object(), where, source, ": expected a JSON object as ", key, " in the metadata, got other text");
+  return json;
+}
+
+}  // namespace
+
+SafetensorsFile Trainer::resume_file() const {
+  SafetensorsFile file{model_.store.state(), {}};
+  add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(sgd_.velocity()));
+  const kernels::ClassificationTotals totals = totals_.read();
+  file.tensors.emplace(totals_name,
+                       make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
+
+  // Where the data lie is the machine's affair; what they are belongs to the run.
+  Recipe recipe = recipe_;
+  recipe.data.clear();
+  recipe.init.clear();
+  nlohmann::json state = {{"step", step_}, {"steps_per_epoch", steps_per_epoch()}, {"data", data_fingerprint_}};
+  if (best_) state["best"] = {{"accuracy", best_->accuracy}, {"step", best_->step}};
+  if (displaced_best_) {
+    add_with_prefix(file.tensors, best_prefix, displaced_best_->tensors);
+    state["best_metadata"] = displaced_best_->metadata;
+  }
+  file.metadata = {{"kind", "run"}, {"recipe", to_json(recipe).dump()}, {"state", state.dump()}};
+  return file;
+}
+
+StoredRun stored_run(const SafetensorsFile& file, const std::string& source) {
+  StoredRun run;
+  run.recipe = recipe_from_json(metadata_json(file, "recipe", source), source);
+  const nlohmann::json state = metadata_json(file, "state", source);
+  try {
+    state.at("step").get_to(run.finished_steps);
+    state.at("steps_per_epoch").get_to(run.steps_per_epoch);
+    state.at("data").get_to(run.data_fingerprint);
+  } catch (const nlohmann::json::exception& error) {
+    fail(where, source, ": expected the state of a run, got: ", error.what());
+  }
+  expect(run.steps_per_epoch >= 1 && run.finished_steps >= 0 && run.finished_steps <= run.total_steps(), where, source,
+         ": expected a position within the run, got step ", run.finished_steps, " of ", run.recipe.epochs,
+         " epochs of ", run.steps_per_epoch);
+  return run;
+}
+
+void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
+  const StoredRun run = stored_run(file, source);
+  expect(run.data_fingerprint == data_fingerprint_ && run.steps_per_epoch == steps_per_epoch(), where, source,
+         ": expected the data that the run was trained on, got others in ", recipe_.data,
+         ": give their folder with --data");
+  const Tensors velocity = with_prefix(file.tensors, optimizer_prefix);
+  const Tensors best = with_prefix(file.tensors, best_prefix);
+  const auto totals_tensor = file.tensors.find(totals_name);
+  expect(totals_tensor != file.tensors.end(), where, source, ": expected a tensor ", totals_name, ", got none");
+  const std::vector<double> totals = to_doubles(totals_tensor->second, totals_name);
+  expect(totals.size() == 3, where, source, ": expected ", totals_name, " [3], got shape ",
+         totals_tensor->second.shape);
+  Tensors weights;
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name != totals_name && !name.starts_with(optimizer_prefix) && !name.starts_with(best_prefix))
+      weights.emplace(name, tensor);
+  }
+
+  const nlohmann::json state = metadata_json(file, "state", source);
+  try {
+    if (state.contains("best")) best_ = {state["best"].at("accuracy"), state["best"].at("step")};
+    if (state.contains("best_metadata")) displaced_best_ = SafetensorsFile{best, state["best_metadata"]};
+  } catch (const nlohmann::json::exception& error) {
+    fail(where, source, ": expected the state of a run, got: ", error.what());
+  }
+  model_.store.load_state(weights, source);
+  model_.store.load_state_of(sgd_.velocity(), velocity, source);
+  totals_.write({totals[0], totals[1], totals[2]});
+  step_ = seen_steps_ = run.finished_steps;
+}
+
+}  // namespace omniconv

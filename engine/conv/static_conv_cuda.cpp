@@ -1,0 +1,262 @@
+#include <array>
+#include <climits>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "engine/allocator.h"
+#include "engine/conv/static_conv_library.h"
+#include "engine/library/handles_cuda.h"
+#include "kernels/error.h"
+
+// Convolutions through cuDNN. For each shape and direction its heuristics name algorithms, which are deterministic
+// functions of the shape; those that are not reproducible, or want too much memory, are left out, and the first one
+// that cuDNN really has is kept. Nothing is timed, so equal runs take equal algorithms.
+
+namespace omniconv::conv {
+
+namespace {
+
+using library::is_unsupported;
+using library::Owned;
+
+// Most algorithms need far less; those that lay out all patches would need gigabytes.
+constexpr std::size_t workspace_limit = std::size_t{256} << 20;
+
+template <class Handle, auto destroy>
+Owned<Handle, destroy> make(cudnnStatus_t (*create)(Handle*)) {
+  Handle handle = nullptr;
+  OMNICONV_CHECK_LIBRARY(create(&handle));
+  return Owned<Handle, destroy>(handle);
+}
+
+using TensorDescriptor = Owned<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor>;
+using FilterDescriptor = Owned<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor>;
+using ConvDescriptor = Owned<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor>;
+
+int extent(std::int64_t value) {
+  expect(value <= INT_MAX, "conv2d", "expected extents that cuDNN can hold, at most ", INT_MAX, ", got ", value);
+  return static_cast<int>(value);
+}
+
+TensorDescriptor channels_last(std::int64_t samples, std::int64_t height, std::int64_t width, std::int64_t channels) {
+  auto descriptor = make<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor>(cudnnCreateTensorDescriptor);
+  OMNICONV_CHECK_LIBRARY(cudnnSetTensor4dDescriptor(descriptor.get(), CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT,
+                                                    extent(samples), extent(channels), extent(height), extent(width)));
+  return descriptor;
+}
+
+FilterDescriptor filter_of(const ConvShape& shape) {
+  auto descriptor = make<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor>(cudnnCreateFilterDescriptor);
+  OMNICONV_CHECK_LIBRARY(cudnnSetFilter4dDescriptor(descriptor.get(), CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC,
+                                                    extent(shape.out_channels), extent(shape.group_in()),
+                                                    extent(shape.kernel_height), extent(shape.kernel_width)));
+  return descriptor;
+}
+
+ConvDescriptor walk_of(const Conv2dParams& params) {
+  auto descriptor =
+      make<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor>(cudnnCreateConvolutionDescriptor);
+  const int padding = extent(params.padding), stride = extent(params.stride), dilation = extent(params.dilation);
+  OMNICONV_CHECK_LIBRARY(cudnnSetConvolution2dDescriptor(descriptor.get(), padding, padding, stride, stride, dilation,
+                                                         dilation, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
+  OMNICONV_CHECK_LIBRARY(cudnnSetConvolutionGroupCount(descriptor.get(), extent(params.groups)));
+  OMNICONV_CHECK_LIBRARY(cudnnSetConvolutionMathType(descriptor.get(), CUDNN_FMA_MATH));  // f32, not TF32
+  return descriptor;
+}
+
+struct Descriptors {
+  explicit Descriptors(const ConvShape& shape)
+      : input(channels_last(shape.samples, shape.height, shape.width, shape.in_channels)),
+        output(channels_last(shape.samples, shape.out_height(), shape.out_width(), shape.out_channels)),
+        filter(filter_of(shape)),
+        walk(walk_of(shape.params)) {}
+
+  TensorDescriptor input, output;
+  FilterDescriptor filter;
+  ConvDescriptor walk;
+};
+
+struct Scratch {
+  void* memory = nullptr;
+  std::size_t bytes = 0;
+};
+
+// cuDNN's calls of the three directions, under one set of names. `run` computes result = conv(a, b) + beta·result.
+
+struct Forward {
+  using Suggestion = cudnnConvolutionFwdAlgoPerf_t;
+  using Algorithm = cudnnConvolutionFwdAlgo_t;
+  static constexpr int algorithms = CUDNN_CONVOLUTION_FWD_ALGO_COUNT;
+  static constexpr Algorithm last_resort = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM;
+
+  static cudnnStatus_t suggest(cudnnHandle_t handle, const Descriptors& d, int* count, Suggestion* suggestions) {
+    return cudnnGetConvolutionForwardAlgorithm_v7(handle, d.input.get(), d.filter.get(), d.walk.get(), d.output.get(),
+                                                  algorithms, count, suggestions);
+  }
+  static cudnnStatus_t scratch_bytes(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm,
+                                     std::size_t* bytes) {
+    return cudnnGetConvolutionForwardWorkspaceSize(handle, d.input.get(), d.filter.get(), d.walk.get(), d.output.get(),
+                                                   algorithm, bytes);
+  }
+  static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
+                           const float* input, const float* weight, float beta, float* output) {
+    const float alpha = 1;
+    return cudnnConvolutionForward(handle, &alpha, d.input.get(), input, d.filter.get(), weight, d.walk.get(),
+                                   algorithm, scratch.memory, scratch.bytes, &beta, d.output.get(), output);
+  }
+};
+
+struct DataGradient {
+  using Suggestion = cudnnConvolutionBwdDataAlgoPerf_t;
+  using Algorithm = cudnnConvolutionBwdDataAlgo_t;
+  static constexpr int algorithms = CUDNN_CONVOLUTION_BWD_DATA_ALGO_COUNT;
+  static constexpr Algorithm last_resort = CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+
+  static cudnnStatus_t suggest(cudnnHandle_t handle, const Descriptors& d, int* count, Suggestion* suggestions) {
+    return cudnnGetConvolutionBackwardDataAlgorithm_v7(handle, d.filter.get(), d.output.get(), d.walk.get(),
+                                                       d.input.get(), algorithms, count, suggestions);
+  }
+  static cudnnStatus_t scratch_bytes(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm,
+                                     std::size_t* bytes) {
+    return cudnnGetConvolutionBackwardDataWorkspaceSize(handle, d.filter.get(), d.output.get(), d.walk.get(),
+                                                        d.input.get(), algorithm, bytes);
+  }
+  static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
+                           const float* weight, const float* d_output, float beta, float* d_input) {
+    const float alpha = 1;
+    return cudnnConvolutionBackwardData(handle, &alpha, d.filter.get(), weight, d.output.get(), d_output, d.walk.get(),
+                                        algorithm, scratch.memory, scratch.bytes, &beta, d.input.get(), d_input);
+  }
+};
+
+struct WeightGradient {
+  using Suggestion = cudnnConvolutionBwdFilterAlgoPerf_t;
+  using Algorithm = cudnnConvolutionBwdFilterAlgo_t;
+  static constexpr int algorithms = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_COUNT;
+  static constexpr Algorithm last_resort = CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1;
+
+  static cudnnStatus_t suggest(cudnnHandle_t handle, const Descriptors& d, int* count, Suggestion* suggestions) {
+    return cudnnGetConvolutionBackwardFilterAlgorithm_v7(handle, d.input.get(), d.output.get(), d.walk.get(),
+                                                         d.filter.get(), algorithms, count, suggestions);
+  }
+  static cudnnStatus_t scratch_bytes(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm,
+                                     std::size_t* bytes) {
+    return cudnnGetConvolutionBackwardFilterWorkspaceSize(handle, d.input.get(), d.output.get(), d.walk.get(),
+                                                          d.filter.get(), algorithm, bytes);
+  }
+  static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
+                           const float* input, const float* d_output, float beta, float* d_weight) {
+    const float alpha = 1;
+    return cudnnConvolutionBackwardFilter(handle, &alpha, d.input.get(), input, d.output.get(), d_output, d.walk.get(),
+                                          algorithm, scratch.memory, scratch.bytes, &beta, d.filter.get(), d_weight);
+  }
+};
+
+/// The algorithms to try for one direction of one shape, best first.
+template <class Calls>
+class Plan {
+ public:
+  /// The plan for a shape, made at the first call.
+  static Plan& get(const ConvShape& shape, cudnnHandle_t handle) {
+    using Key = std::array<std::int64_t, 11>;
+    static std::map<Key, Plan> plans;
+    const Conv2dParams& p = shape.params;
+    const Key key{shape.samples,
+                  shape.height,
+                  shape.width,
+                  shape.in_channels,
+                  shape.out_channels,
+                  shape.kernel_height,
+                  shape.kernel_width,
+                  p.stride,
+                  p.padding,
+                  p.dilation,
+                  p.groups};
+    const auto found = plans.find(key);
+    return found != plans.end() ? found->second : plans.emplace(key, Plan(shape, handle)).first->second;
+  }
+
+  /// Returns false, having computed nothing, when no algorithm is left.
+  bool run(cudnnHandle_t handle, const float* a, const float* b, bool accumulate, float* result) {
+    // What cuDNN refuses only now is dropped, so that later calls start with what works.
+    for (; !candidates_.empty(); candidates_.erase(candidates_.begin())) {
+      const Candidate& candidate = candidates_.front();
+      std::shared_ptr<void> memory;
+      if (candidate.scratch_bytes > 0) memory = allocate(candidate.scratch_bytes);
+      const cudnnStatus_t status =
+          Calls::run(handle, descriptors_, candidate.algorithm, {memory.get(), candidate.scratch_bytes}, a, b,
+                     accumulate ? 1.0f : 0.0f, result);
+      if (is_unsupported(status)) continue;
+      if (status != CUDNN_STATUS_SUCCESS) library::check(status, "the convolution");
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  struct Candidate {
+    typename Calls::Algorithm algorithm;
+    std::size_t scratch_bytes;
+  };
+
+  Plan(const ConvShape& shape, cudnnHandle_t handle) : descriptors_(shape) {
+    std::array<typename Calls::Suggestion, Calls::algorithms> suggestions = {};
+    int count = 0;
+    const cudnnStatus_t status = Calls::suggest(handle, descriptors_, &count, suggestions.data());
+    if (is_unsupported(status)) return;
+    OMNICONV_CHECK_LIBRARY(status);
+    for (int i = 0; i < count; ++i) {
+      const auto& suggestion = suggestions[static_cast<std::size_t>(i)];
+      if (suggestion.status == CUDNN_STATUS_SUCCESS && suggestion.determinism == CUDNN_DETERMINISTIC)
+        add(handle, suggestion.algo);
+    }
+    add(handle, Calls::last_resort);
+  }
+
+  // The descriptor's arithmetic is plain f32 whatever the suggestion says, so what counts is what cuDNN needs, and
+  // whether it can, under this descriptor.
+  void add(cudnnHandle_t handle, typename Calls::Algorithm algorithm) {
+    for (const Candidate& candidate : candidates_)
+      if (candidate.algorithm == algorithm) return;
+    std::size_t bytes = 0;
+    const cudnnStatus_t status = Calls::scratch_bytes(handle, descriptors_, algorithm, &bytes);
+    if (is_unsupported(status)) return;
+    OMNICONV_CHECK_LIBRARY(status);
+    if (bytes <= workspace_limit) candidates_.push_back({algorithm, bytes});
+  }
+
+  Descriptors descriptors_;
+  std::vector<Candidate> candidates_;
+};
+
+// cuDNN's kernels read and write 16 bytes at once.
+bool aligned(const float* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
+}
+
+template <class Calls>
+bool run(const ConvShape& shape, const float* a, const float* b, bool accumulate, float* result, Stream stream) {
+  if (!aligned(a) || !aligned(b) || !aligned(result)) return false;
+  const cudnnHandle_t handle = library::cudnn_handle(stream);
+  return Plan<Calls>::get(shape, handle).run(handle, a, b, accumulate, result);
+}
+
+}  // namespace
+
+bool library_forward(const ConvShape& shape, const float* input, const float* weight, float* output, Stream stream) {
+  return run<Forward>(shape, input, weight, false, output, stream);
+}
+
+bool library_data_gradient(const ConvShape& shape, const float* weight, const float* d_output, float* d_input,
+                           bool accumulate, Stream stream) {
+  return run<DataGradient>(shape, weight, d_output, accumulate, d_input, stream);
+}
+
+bool library_weight_gradient(const ConvShape& shape, const float* input, const float*, const float* d_output,
+                             float* d_weight, bool accumulate, Stream stream) {
+  return run<WeightGradient>(shape, input, d_output, accumulate, d_weight, stream);
+}
+
+}  // namespace omniconv::conv

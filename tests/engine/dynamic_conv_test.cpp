@@ -1,0 +1,275 @@
+// Every algorithm of the dynamic convolution against plain loops, and the identities of its gradients.
+#include "engine/conv/dynamic_conv.h"
+
+#include <random>
+
+#include "engine/conv/static_conv.h"
+#include "engine/device.h"
+#include "tests/random.h"
+#include "tests/reference_conv.h"
+#include "tests/tolerance.h"
+
+namespace omniconv {
+namespace {
+
+using conv::Algorithm;
+using test::require_close;
+using test::Tolerance;
+using test::uniform_values;
+
+struct Case {
+  ConvShape shape;
+  std::int64_t kernels;
+  bool filter, spatial, kernel;
+};
+
+std::string text_of(const Case& c) {
+  const ConvShape& s = c.shape;
+  return concat("N ", s.samples, ", ", s.height, "x", s.width, ", ", s.in_channels, "->", s.out_channels, ", ",
+                s.kernel_height, "x", s.kernel_width, ", stride ", s.params.stride, ", padding ", s.params.padding,
+                ", dilation ", s.params.dilation, ", groups ", s.params.groups, ", K ", c.kernels);
+}
+
+/// Attentions in (0, 1), absent where the case has none.
+reference::DynamicConv make_problem(const Case& c, std::uint64_t seed) {
+  const ConvShape& s = c.shape;
+  const auto attention = [&](bool present, std::int64_t count, std::uint64_t number) {
+    reference::Values values;
+    if (present)
+      for (double value : uniform_values(count, seed * 16 + number)) values.push_back(0.5 + 0.45 * value);
+    return values;
+  };
+  return {.shape = s,
+          .kernels = c.kernels,
+          .input = uniform_values(s.input_count(), seed * 16 + 1),
+          .weight = uniform_values(c.kernels * s.weight_count(), seed * 16 + 2),
+          .channel = attention(true, s.samples * s.in_channels, 3),
+          .filter = attention(c.filter, s.samples * s.out_channels, 4),
+          .spatial = attention(c.spatial, s.samples * s.taps(), 5),
+          .kernel = attention(c.kernel, s.samples * c.kernels, 6)};
+}
+
+template <class T>
+Tensor tensor_of(const reference::Values& values) {
+  if (values.empty()) return {};
+  return Tensor::from_host(std::vector<T>(values.begin(), values.end()));
+}
+
+/// A problem on the device, and its solution by one algorithm.
+template <class T>
+struct OnDevice {
+  const reference::DynamicConv& problem;
+  Tensor input, weight, channel, filter, spatial, kernel;
+
+  explicit OnDevice(const reference::DynamicConv& p)
+      : problem(p),
+        input(tensor_of<T>(p.input)),
+        weight(tensor_of<T>(p.weight)),
+        channel(tensor_of<T>(p.channel)),
+        filter(tensor_of<T>(p.filter)),
+        spatial(tensor_of<T>(p.spatial)),
+        kernel(tensor_of<T>(p.kernel)) {}
+
+  AttentionValues<T> attention() const {
+    return {channel.data_or_null<T>(), filter.data_or_null<T>(), spatial.data_or_null<T>(), kernel.data_or_null<T>(),
+            problem.kernels};
+  }
+  Tensor forward() const {
+    Tensor output = Tensor::empty({problem.shape.output_count()}, DTypeOf<T>::value);
+    conv::dynamic_forward(problem.shape, attention(), input.data<T>(), weight.data<T>(), output.data<T>(),
+                          main_stream());
+    return output;
+  }
+};
+
+/// Algorithm against loops: the output, every gradient, and accumulation onto what was there before.
+template <class T>
+void check_algorithm(const Case& c, Algorithm algorithm, std::uint64_t seed) {
+  INFO(conv::name_of(algorithm) << ", " << text_of(c) << ", seed " << seed);
+  const conv::ForceAlgorithm forced(algorithm);
+  const reference::DynamicConv problem = make_problem(c, seed);
+  const OnDevice<T> device(problem);
+  const ConvShape& s = c.shape;
+  const Tolerance tolerance = Tolerance::rounding<T>();
+
+  const reference::Values expected = problem.forward();
+  require_close(device.forward().template to_host<T>(), expected, tolerance, "output");
+
+  const reference::Values d_output = uniform_values(s.output_count(), seed * 16 + 7);
+  const reference::DynamicConv::Gradients gradients = problem.backward(d_output);
+  const Tensor upstream = tensor_of<T>(d_output);
+  for (const bool accumulate : {false, true}) {
+    INFO("accumulate " << accumulate);
+    const reference::Values before_input = uniform_values(s.input_count(), seed * 16 + 8);
+    const reference::Values before_weight = uniform_values(c.kernels * s.weight_count(), seed * 16 + 9);
+    const auto added = [&](reference::Values sum, const reference::Values& before) {
+      if (accumulate)
+        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += before[i];
+      return sum;
+    };
+    const Tensor d_input = tensor_of<T>(before_input), d_weight = tensor_of<T>(before_weight);
+    const Tensor weighted_channel = Tensor::empty({s.samples * s.in_channels}, DTypeOf<T>::value);
+    const Tensor weighted_kernel = Tensor::empty({s.samples * c.kernels}, DTypeOf<T>::value);
+    const Tensor weighted_spatial = Tensor::empty({s.samples * s.taps()}, DTypeOf<T>::value);
+    conv::dynamic_data_gradient(s, device.attention(), device.input.template data<T>(),
+                                device.weight.template data<T>(), upstream.data<T>(), d_input.data<T>(), accumulate,
+                                weighted_channel.data<T>(), main_stream());
+    conv::dynamic_weight_gradient(s, device.attention(), device.input.template data<T>(),
+                                  device.weight.template data<T>(), upstream.data<T>(), d_weight.data<T>(), accumulate,
+                                  weighted_kernel.data<T>(), weighted_spatial.data<T>(), main_stream());
+    require_close(d_input.to_host<T>(), added(gradients.input, before_input), tolerance, "d_input");
+    require_close(d_weight.to_host<T>(), added(gradients.weight, before_weight), tolerance, "d_weight");
+    require_close(weighted_channel.to_host<T>(), gradients.weighted_channel, tolerance, "C");
+    require_close(weighted_kernel.to_host<T>(), gradients.weighted_kernel, tolerance, "sum of Q over taps");
+    require_close(weighted_spatial.to_host<T>(), gradients.weighted_spatial, tolerance, "sum of Q over kernels");
+  }
+}
+
+const std::vector<Case> cases = {
+    // shape: N, H, W, I, O, R, S, {stride, padding, dilation, groups}; K; filter, spatial, kernel attention
+    {{3, 6, 5, 8, 8, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},
+    {{2, 7, 5, 5, 7, 3, 3, {2, 1, 1, 1}}, 2, true, true, true},
+    {{2, 8, 8, 16, 32, 3, 3, {2, 1, 1, 1}}, 4, true, true, true},
+    {{2, 4, 4, 32, 16, 1, 1, {1, 0, 1, 1}}, 1, true, false, false},
+    {{2, 5, 4, 16, 32, 1, 1, {2, 0, 1, 1}}, 3, true, false, true},
+    {{2, 6, 6, 4, 6, 5, 5, {1, 2, 1, 2}}, 2, true, true, true},
+    {{2, 7, 7, 6, 6, 3, 3, {1, 2, 2, 6}}, 4, false, true, true},
+    {{2, 6, 6, 6, 6, 3, 3, {2, 1, 1, 6}}, 1, false, true, false},
+    {{1, 3, 3, 20, 40, 3, 3, {1, 1, 1, 1}}, 5, true, true, true},
+    {{2, 9, 1, 3, 4, 3, 3, {3, 1, 1, 1}}, 1, false, false, false},
+};
+
+TEST_CASE("dynamic convolution algorithms agree with plain loops", "[dynamic_conv]") {
+  for (const Case& c : cases) {
+    for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+      if (conv::is_available(algorithm, DType::f32)) check_algorithm<float>(c, algorithm, 11);
+      if (conv::is_available(algorithm, DType::f64)) check_algorithm<double>(c, algorithm, 12);
+    }
+  }
+}
+
+// Wide layers are cut into slices of channels; these are the smallest that are.
+TEST_CASE("blocked convolution in slices agrees with plain loops", "[dynamic_conv]") {
+  if (!conv::is_available(Algorithm::blocked, DType::f32)) return;
+  check_algorithm<float>({{2, 2, 2, 96, 128, 3, 3, {1, 1, 1, 1}}, 2, true, true, true}, Algorithm::blocked, 13);
+  check_algorithm<float>({{9, 2, 2, 128, 96, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, Algorithm::blocked, 14);
+}
+
+TEST_CASE("dynamic convolution over drawn shapes", "[dynamic_conv]") {
+  const auto seed = static_cast<std::uint64_t>(std::random_device{}());
+  std::mt19937_64 generator(seed);
+  const auto draw = [&](std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(generator);
+  };
+  constexpr int drawn_cases = 200;
+  for (int i = 0; i < drawn_cases; ++i) {
+    const std::int64_t kernel = 2 * draw(0, 2) + 1, groups = draw(0, 3) == 0 ? 2 : 1, dilation = draw(1, 2);
+    const std::int64_t reach = dilation * (kernel - 1) + 1;
+    const Case c{{draw(1, 4), draw(reach, reach + 4), draw(reach, reach + 4), groups * draw(1, 9), groups * draw(1, 9),
+                  kernel, kernel, {draw(1, 3), draw(0, kernel / 2), dilation, groups}},
+                 draw(1, 6), draw(0, 3) > 0, kernel > 1, true};
+    INFO("drawn from seed " << seed << ", case " << i);
+    for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked})
+      if (conv::is_available(algorithm, DType::f32))
+        check_algorithm<float>(c, algorithm, seed + static_cast<std::uint64_t>(i));
+  }
+}
+
+TEST_CASE("one sample alone gives what it gives in a batch", "[dynamic_conv]") {
+  const Case whole{{3, 6, 6, 16, 16, 3, 3, {1, 1, 1, 1}}, 4, true, true, true};
+  const reference::DynamicConv batch = make_problem(whole, 21);
+  const OnDevice<float> device(batch);
+  for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+    if (!conv::is_available(algorithm, DType::f32)) continue;
+    const conv::ForceAlgorithm forced(algorithm);
+    const std::vector<float> together = device.forward().to_host<float>();
+    ConvShape alone = whole.shape;
+    alone.samples = 1;
+    const std::int64_t n = 2;
+    const AttentionValues<float> attention{
+        device.channel.data<float>() + n * alone.in_channels, device.filter.data<float>() + n * alone.out_channels,
+        device.spatial.data<float>() + n * alone.taps(), device.kernel.data<float>() + n * whole.kernels,
+        whole.kernels};
+    const Tensor output = Tensor::empty({alone.output_count()}, DType::f32);
+    conv::dynamic_forward(alone, attention, device.input.data<float>() + n * alone.input_count(),
+                          device.weight.data<float>(), output.data<float>(), main_stream());
+    const std::vector<float> expected(together.begin() + n * alone.output_count(), together.end());
+    INFO(conv::name_of(algorithm));
+    require_close(output.to_host<float>(), expected, Tolerance::rounding<float>(), "output of sample 2");
+  }
+}
+
+TEST_CASE("constant attention is a scaled static convolution", "[dynamic_conv]") {
+  const ConvShape shape{2, 6, 6, 16, 16, 3, 3, {1, 1, 1, 1}};
+  const std::int64_t kernels = 4;
+  const auto constant = [](std::int64_t count, float value) {
+    return Tensor::from_host(std::vector<float>(static_cast<std::size_t>(count), value));
+  };
+  const Tensor c = constant(shape.samples * shape.in_channels, 0.5f), f = constant(shape.samples * shape.out_channels, 0.5f);
+  const Tensor s = constant(shape.samples * shape.taps(), 0.5f), p = constant(shape.samples * kernels, 0.25f);
+  const Tensor input = test::uniform_tensor<float>({shape.input_count()}, 31);
+  const std::vector<float> one = uniform_values<float>(shape.weight_count(), 32);
+  std::vector<float> all;
+  for (std::int64_t k = 0; k < kernels; ++k) all.insert(all.end(), one.begin(), one.end());
+  const Tensor weight = Tensor::from_host(all), static_weight = Tensor::from_host(one);
+  const Tensor output = Tensor::empty({shape.output_count()}, DType::f32);
+  const Tensor static_output = Tensor::empty({shape.output_count()}, DType::f32);
+  conv::dynamic_forward<float>(shape, {c.data<float>(), f.data<float>(), s.data<float>(), p.data<float>(), kernels},
+                               input.data<float>(), weight.data<float>(), output.data<float>(), main_stream());
+  conv::conv2d_forward(shape, input.data<float>(), static_weight.data<float>(), static_output.data<float>(),
+                       main_stream());
+  std::vector<float> expected = static_output.to_host<float>();
+  for (float& value : expected) value *= 0.125f;
+  require_close(output.to_host<float>(), expected, Tolerance::rounding<float>(), "output");
+}
+
+// Σ_o R = Σ_i C = Σ_k,t Q for each sample, relative to the norm of all three.
+TEST_CASE("the three identities of the gradients hold", "[dynamic_conv]") {
+  const Case c{{3, 8, 8, 16, 32, 3, 3, {1, 1, 1, 1}}, 4, true, true, true};
+  const ConvShape& s = c.shape;
+  const reference::DynamicConv problem = make_problem(c, 41);
+  const OnDevice<float> device(problem);
+  const Tensor upstream = test::uniform_tensor<float>({s.output_count()}, 42);
+  for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+    if (!conv::is_available(algorithm, DType::f32)) continue;
+    const conv::ForceAlgorithm forced(algorithm);
+    const std::vector<float> y = device.forward().to_host<float>(), g = upstream.to_host<float>();
+    const Tensor d_input = Tensor::empty({s.input_count()}, DType::f32);
+    const Tensor channel = Tensor::empty({s.samples, s.in_channels}, DType::f32);
+    const Tensor kernel = Tensor::empty({s.samples, c.kernels}, DType::f32);
+    const Tensor spatial = Tensor::empty({s.samples, s.taps()}, DType::f32);
+    conv::dynamic_data_gradient(s, device.attention(), device.input.data<float>(), device.weight.data<float>(),
+                                upstream.data<float>(), d_input.data<float>(), false, channel.data<float>(),
+                                main_stream());
+    conv::dynamic_weight_gradient<float>(s, device.attention(), device.input.data<float>(),
+                                         device.weight.data<float>(), upstream.data<float>(), nullptr, false,
+                                         kernel.data<float>(), spatial.data<float>(), main_stream());
+    const auto sum = [](const std::vector<float>& values, std::int64_t n, std::int64_t width, double& squares) {
+      double total = 0;
+      for (std::int64_t i = 0; i < width; ++i) {
+        const double value = values[static_cast<std::size_t>(n * width + i)];
+        total += value;
+        squares += value * value;
+      }
+      return total;
+    };
+    for (std::int64_t n = 0; n < s.samples; ++n) {
+      double inner = 0, squares = 0;
+      const std::int64_t count = s.output_count() / s.samples;
+      for (std::int64_t i = n * count; i < (n + 1) * count; ++i)
+        inner += static_cast<double>(y[static_cast<std::size_t>(i)]) * g[static_cast<std::size_t>(i)];
+      const double by_channel = sum(channel.to_host<float>(), n, s.in_channels, squares);
+      const double by_kernel = sum(kernel.to_host<float>(), n, c.kernels, squares);
+      const double by_tap = sum(spatial.to_host<float>(), n, s.taps(), squares);
+      const double allowed = 1e-5 * std::sqrt(squares);
+      INFO(conv::name_of(algorithm) << ", sample " << n << ": " << inner << ", " << by_channel << ", " << by_kernel
+                                    << ", " << by_tap);
+      CHECK(std::abs(by_channel - inner) <= allowed);
+      CHECK(std::abs(by_kernel - inner) <= allowed);
+      CHECK(std::abs(by_tap - inner) <= allowed);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace omniconv

@@ -1,0 +1,214 @@
+// Gradients of every differentiable operation against central differences in f64.
+#include "engine/ops/functions.h"
+
+#include "tests/autograd_check.h"
+
+namespace omniconv {
+namespace {
+
+using test::check_gradients;
+using test::ContainsSubstring;
+using test::NamedVariable;
+using test::uniform_tensor;
+
+Variable variable(Shape shape, std::uint64_t seed, double scale = 1) {
+  return Variable(uniform_tensor<double>(std::move(shape), seed, scale), true);
+}
+
+Tensor temperature_of(double value) { return Tensor::from_host(std::vector<double>{value}); }
+
+/// Batch-norm parameters and running statistics of `channels`.
+struct Norm {
+  Variable gamma, beta;
+  Tensor running_mean, running_var;
+
+  explicit Norm(std::int64_t channels)
+      : gamma(variable({channels}, 1)),
+        beta(variable({channels}, 2)),
+        running_mean(uniform_tensor<double>({channels}, 3)),
+        running_var(Tensor::from_host(std::vector<double>(static_cast<std::size_t>(channels), 1.3))) {}
+};
+
+TEST_CASE("gradient of global average pool", "[ops]") {
+  const Variable input = variable({2, 3, 5, 4}, 1);
+  check_gradients([&](Tape& tape) { return ops::global_average_pool(tape, input); }, {{"input", input}}, 1000);
+}
+
+TEST_CASE("gradient of linear", "[ops]") {
+  const Variable input = variable({5, 7}, 1), weight = variable({3, 7}, 2), bias = variable({3}, 3);
+  check_gradients([&](Tape& tape) { return ops::linear(tape, input, weight, bias); },
+                  {{"input", input}, {"weight", weight}, {"bias", bias}}, 1000);
+  check_gradients([&](Tape& tape) { return ops::linear(tape, input, weight, {}); },
+                  {{"input", input}, {"weight", weight}}, 1000);
+}
+
+TEST_CASE("gradient of conv2d", "[ops]") {
+  const auto [params, in, out, kernel] = GENERATE(table<Conv2dParams, int, int, int>({
+      {{1, 1, 1, 1}, 3, 4, 3},
+      {{2, 1, 1, 1}, 3, 4, 3},
+      {{2, 0, 1, 1}, 4, 3, 1},
+      {{1, 2, 2, 2}, 4, 6, 3},
+      {{1, 2, 1, 4}, 4, 4, 5},
+  }));
+  const Variable input = variable({2, 6, 5, in}, 1);
+  const Variable weight = variable({out, kernel, kernel, in / params.groups}, 2);
+  check_gradients([&, p = params](Tape& tape) { return ops::conv2d(tape, p, input, weight); },
+                  {{"input", input}, {"weight", weight}}, 1000);
+}
+
+TEST_CASE("gradient of batch norm", "[ops]") {
+  const bool batch_statistics = GENERATE(true, false);
+  const bool relu = GENERATE(false, true);
+  const bool add = GENERATE(false, true);
+  INFO("batch statistics " << batch_statistics << ", relu " << relu << ", residual " << add);
+  // The differences are taken on both sides of an element; with this seed nothing lies within a step of ReLU's kink.
+  const Variable input = variable({3, 2, 3, 5}, 11), residual = variable({3, 2, 3, 5}, 12);
+  const Norm norm(5);
+  ops::BatchNormMode mode;
+  mode.batch_statistics = batch_statistics;
+  mode.relu = relu;
+  std::vector<NamedVariable> inputs{{"input", input}, {"gamma", norm.gamma}, {"beta", norm.beta}};
+  if (add) inputs.push_back({"residual", residual});
+  check_gradients(
+      [&](Tape& tape) {
+        return ops::batch_norm(tape, mode, input, add ? residual : Variable(), norm.gamma, norm.beta,
+                               norm.running_mean, norm.running_var);
+      },
+      inputs, 1000);
+}
+
+TEST_CASE("batch norm moves the running statistics as PyTorch does", "[ops]") {
+  // Rows 1, 2, 6 have mean 3 and unbiased variance 7.
+  const Variable input(Tensor::from_host(std::vector<double>{1, 2, 6}, {3, 1}));
+  const Tensor running_mean = Tensor::from_host(std::vector<double>{1}), running_var = Tensor::from_host(std::vector<double>{2});
+  const Variable gamma(Tensor::from_host(std::vector<double>{1})), beta(Tensor::from_host(std::vector<double>{0}));
+  Tape tape(false);
+  ops::batch_norm(tape, {}, input, {}, gamma, beta, running_mean, running_var);
+  test::require_close(running_mean.to_doubles(), std::vector<double>{0.9 * 1 + 0.1 * 3},
+                      test::Tolerance::rounding<double>());
+  test::require_close(running_var.to_doubles(), std::vector<double>{0.9 * 2 + 0.1 * 7},
+                      test::Tolerance::rounding<double>());
+}
+
+TEST_CASE("gradient of cross-entropy", "[ops]") {
+  const Variable logits = variable({6, 5}, 1, 3);
+  const Tensor labels = Tensor::from_host(std::vector<std::int32_t>{0, 4, 2, 2, 1, 3});
+  check_gradients([&](Tape& tape) { return ops::cross_entropy(tape, logits, labels, nullptr); },
+                  {{"logits", logits}}, 1000);
+}
+
+struct DynamicCase {
+  Conv2dParams params;
+  std::int64_t in, out, kernel_size, kernels;
+  double temperature;
+};
+
+TEST_CASE("gradient of od_conv2d, every input and attention branch", "[ops]") {
+  const DynamicCase c = GENERATE(values<DynamicCase>({
+      {{1, 1, 1, 1}, 3, 4, 3, 4, 1},
+      {{2, 1, 1, 1}, 3, 5, 3, 2, 0.5},
+      {{1, 2, 2, 2}, 4, 6, 3, 3, 30},
+      {{1, 1, 1, 4}, 4, 4, 3, 2, 1},  // depth-wise: no filter attention
+      {{2, 0, 1, 1}, 4, 3, 1, 1, 1},  // 1x1, K = 1: channel and filter only
+      {{1, 2, 1, 1}, 2, 3, 5, 1, 2},
+  }));
+  const std::int64_t samples = 2, taps = c.kernel_size * c.kernel_size;
+  INFO("in " << c.in << ", out " << c.out << ", kernel " << c.kernel_size << ", K " << c.kernels << ", stride "
+             << c.params.stride << ", groups " << c.params.groups << ", T " << c.temperature);
+  const Variable input = variable({samples, 6, 5, c.in}, 1);
+  const Variable weight =
+      variable({c.kernels, c.out, c.kernel_size, c.kernel_size, c.in / c.params.groups}, 2);
+  ops::AttentionLogits logits;
+  logits.channel = variable({samples, c.in}, 3, 2);
+  std::vector<NamedVariable> inputs{{"input", input}, {"weight", weight}, {"channel logits", logits.channel}};
+  if (c.params.groups != c.in) {
+    logits.filter = variable({samples, c.out}, 4, 2);
+    inputs.push_back({"filter logits", logits.filter});
+  }
+  if (taps > 1) {
+    logits.spatial = variable({samples, taps}, 5, 2);
+    inputs.push_back({"spatial logits", logits.spatial});
+  }
+  if (c.kernels > 1) {
+    logits.kernel = variable({samples, c.kernels}, 6, 2);
+    inputs.push_back({"kernel logits", logits.kernel});
+  }
+  const Tensor temperature = temperature_of(c.temperature);
+  check_gradients([&](Tape& tape) { return ops::od_conv2d(tape, c.params, input, weight, logits, temperature); },
+                  inputs, 40);
+}
+
+TEST_CASE("attention near zero does not break its gradient", "[ops]") {
+  // sigmoid(-60) is about 1e-26: a gradient formed as R / f would be noise or NaN.
+  const Variable input = variable({2, 4, 4, 3}, 1), weight = variable({1, 4, 3, 3, 3}, 2);
+  ops::AttentionLogits logits;
+  logits.channel = Variable(Tensor::from_host(std::vector<double>(6, -60), {2, 3}), true);
+  logits.filter = Variable(Tensor::from_host(std::vector<double>(8, -800), {2, 4}), true);
+  const Tensor temperature = temperature_of(1);
+  Tape tape;
+  const Variable output = ops::od_conv2d(tape, {1, 1, 1, 1}, input, weight, logits, temperature);
+  tape.backward(output, uniform_tensor<double>(output.shape(), 3));
+  for (const Variable& branch : {logits.channel, logits.filter})
+    for (double value : branch.grad().to_doubles()) CHECK(std::abs(value) < 1e-20);
+}
+
+// One variable used twice: the second gradient adds to the first.
+TEST_CASE("gradients accumulate where a variable is used twice", "[autograd]") {
+  const Variable input = variable({4, 3}, 1), weight = variable({3, 3}, 2);
+  check_gradients(
+      [&](Tape& tape) {
+        const Variable once = ops::linear(tape, input, weight, {});
+        return ops::linear(tape, once, weight, {});
+      },
+      {{"input", input}, {"weight", weight}}, 1000);
+}
+
+TEST_CASE("a tape that does not record keeps nothing", "[autograd]") {
+  const Variable input = variable({4, 3}, 1), weight = variable({3, 3}, 2);
+  Tape tape(false);
+  const Variable output = ops::linear(tape, input, weight, {});
+  CHECK_FALSE(output.requires_grad());
+  CHECK_THROWS_WITH(tape.backward(output, uniform_tensor<double>({4, 3}, 3)), ContainsSubstring("[backward] expected"));
+}
+
+TEST_CASE("parameters that no operation reached get a zero gradient", "[autograd]") {
+  const Variable unused = Variable::declare(true);
+  unused.bind(uniform_tensor<double>({3}, 1), uniform_tensor<double>({3}, 2));
+  unused.begin_gradient();
+  CHECK_FALSE(unused.grad().defined());
+  unused.finish_gradient();
+  CHECK(unused.grad().to_doubles() == std::vector<double>{0, 0, 0});
+}
+
+TEST_CASE("operations refuse what does not fit", "[ops]") {
+  Tape tape;
+  const Variable image = variable({2, 4, 4, 3}, 1);
+  CHECK_THROWS_WITH(ops::conv2d(tape, {}, image, variable({4, 3, 3, 5}, 2)),
+                    ContainsSubstring("[conv2d] expected input with 5 channels, got shape [2, 4, 4, 3]"));
+  CHECK_THROWS_WITH(ops::conv2d(tape, {}, image, variable({4, 9, 9, 3}, 2)), ContainsSubstring("9x9 kernel"));
+  CHECK_THROWS_WITH(ops::linear(tape, image, variable({4, 3}, 2), {}), ContainsSubstring("[linear] expected"));
+  CHECK_THROWS_WITH(ops::global_average_pool(tape, variable({2, 3}, 2)),
+                    ContainsSubstring("[global_average_pool] expected input [N, H, W, C], got shape [2, 3]"));
+  const Tensor temperature = temperature_of(1);
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({2, 4, 3, 3, 3}, 2), {}, temperature),
+                    ContainsSubstring("[od_conv2d] expected kernel logits for 2 kernels, got none"));
+  ops::AttentionLogits logits;
+  logits.channel = variable({2, 4}, 3);
+  CHECK_THROWS_WITH(
+      ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 3}, 2), logits, temperature),
+      ContainsSubstring("[od_conv2d] expected channel logits of shape [2, 3], got [2, 4]"));
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 5}, 2), {}, temperature),
+                    ContainsSubstring("expected input with 5 channels, got shape [2, 4, 4, 3]"));
+  const Norm norm(3);
+  CHECK_THROWS_WITH(ops::batch_norm(tape, {}, variable({1, 3}, 4), {}, norm.gamma, norm.beta, norm.running_mean,
+                                    norm.running_var),
+                    ContainsSubstring("[batch_norm] expected at least 2 rows"));
+  CHECK_THROWS_WITH(ops::batch_norm(tape, {}, variable({2, 4}, 4), {}, norm.gamma, norm.beta, norm.running_mean,
+                                    norm.running_var),
+                    ContainsSubstring("[batch_norm] expected parameters"));
+  CHECK_THROWS_WITH(ops::cross_entropy(tape, image, Tensor::zeros({2}, DType::i32), nullptr),
+                    ContainsSubstring("[cross_entropy] expected"));
+}
+
+}  // namespace
+}  // namespace omniconv

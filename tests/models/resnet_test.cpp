@@ -1,0 +1,121 @@
+// The nets: parameter counts, names and shapes of the article, gradients through a whole net, checkpoints.
+#include "models/resnet.h"
+
+#include "tests/autograd_check.h"
+
+namespace omniconv {
+namespace {
+
+using test::ContainsSubstring;
+using test::uniform_tensor;
+
+std::int64_t parameters(const ModelConfig& config) { return Model(config, 0).store.parameter_count(); }
+
+TEST_CASE("parameter counts are the article's", "[models]") {
+  CHECK(parameters({.model = "od_resnet18", .kernels = 4}) == 44416202);
+  CHECK(parameters({.model = "od_resnet18", .kernels = 1}) == 11458506);
+  CHECK(parameters({.model = "resnet18", .kernels = 1}) == 11173962);
+}
+
+TEST_CASE("names and shapes are PyTorch's", "[models]") {
+  const Model model({.model = "od_resnet18", .width = 16, .kernels = 4}, 0);
+  const auto state = model.store.state();
+  const auto shape = [&](const std::string& name) { return state.at(name).shape; };
+  CHECK(shape("conv1.weight") == Shape{16, 3, 3, 3});
+  CHECK(shape("bn1.running_var") == Shape{16});
+  CHECK(shape("layer1.0.conv1.weight") == Shape{4, 16, 16, 3, 3});
+  CHECK(shape("layer1.0.conv1.attention.fc.weight") == Shape{16, 16, 1, 1});
+  CHECK(shape("layer1.0.conv1.attention.bn.num_batches_tracked") == Shape{});
+  CHECK(shape("layer2.0.conv1.attention.channel_fc.weight") == Shape{16, 16, 1, 1});
+  CHECK(shape("layer2.0.conv1.attention.filter_fc.weight") == Shape{32, 16, 1, 1});
+  CHECK(shape("layer2.0.conv1.attention.spatial_fc.bias") == Shape{9});
+  CHECK(shape("layer2.0.conv1.attention.kernel_fc.weight") == Shape{4, 16, 1, 1});
+  CHECK(shape("layer2.0.downsample.0.weight") == Shape{1, 32, 16, 1, 1});
+  CHECK(shape("layer2.0.downsample.1.weight") == Shape{32});
+  CHECK_FALSE(state.contains("layer2.0.downsample.0.attention.spatial_fc.weight"));
+  CHECK_FALSE(state.contains("layer2.0.downsample.0.attention.kernel_fc.weight"));
+  CHECK(shape("fc.weight") == Shape{10, 128});
+  CHECK(state.contains("layer4.1.bn2.bias"));
+  const Model fixed({.model = "od_resnet18", .width = 16, .downsample = Downsample::fixed}, 0);
+  CHECK(fixed.store.state().at("layer2.0.downsample.0.weight").shape == Shape{32, 16, 1, 1});
+  CHECK(Model({.model = "resnet34", .width = 8, .kernels = 1}, 0).store.state().contains("layer3.5.conv2.weight"));
+}
+
+TEST_CASE("gradients through a whole ODResNet", "[models]") {
+  const Model model({.model = "od_resnet18", .width = 8, .kernels = 2}, 3, DType::f64);
+  model.set_temperature(2);
+  const Variable images(uniform_tensor<double>({3, 8, 8, 3}, 1), true);
+  const Tensor labels = Tensor::from_host(std::vector<std::int32_t>{1, 7, 4});
+  std::vector<test::NamedVariable> inputs{{"images", images}};
+  for (const char* name : {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.1.bn2.bias",
+                           "layer2.0.conv1.attention.fc.weight", "layer2.0.downsample.0.weight",
+                           "layer3.0.conv2.attention.kernel_fc.bias", "layer4.1.conv2.weight", "fc.weight", "fc.bias"})
+    inputs.push_back({name, model.store.entry(name).variable});
+  // Many ReLUs and a batch norm over three rows: only a very small step keeps the differences on one side of the kinks.
+  test::check_gradients(
+      [&](Tape& tape) {
+        return ops::cross_entropy(tape, model.net.forward(model.pass(tape, true), images), labels, nullptr);
+      },
+      inputs, 6, 1e-8, {1e-5, 1e-4});
+}
+
+TEST_CASE("the state survives a round trip", "[models]") {
+  const ModelConfig config{.model = "od_resnet18", .width = 8, .kernels = 3, .reduction = 0.125, .classes = 7,
+                           .attention_norm = AttentionNorm::frozen, .attention_init = AttentionInit::zero};
+  const Model saved(config, 1);
+  Model loaded(config, 2);
+  const auto state = saved.store.state();
+  CHECK(loaded.store.state() != state);
+  loaded.store.load_state(state, "test");
+  CHECK(loaded.store.state() == state);
+  CHECK(config_from_file(state, to_metadata(config), "test") == config);
+}
+
+TEST_CASE("initial values depend on the seed and the name alone", "[models]") {
+  const ModelConfig config{.model = "od_resnet18", .width = 8, .kernels = 2};
+  CHECK(Model(config, 1).store.state() == Model(config, 1).store.state());
+  const Model dynamic(config, 1), fixed({.model = "resnet18", .width = 8, .kernels = 1}, 1);
+  CHECK(dynamic.store.state().at("conv1.weight") == fixed.store.state().at("conv1.weight"));
+}
+
+TEST_CASE("a file without metadata tells its model", "[models]") {
+  for (const ModelConfig& config :
+       {ModelConfig{.model = "od_resnet18", .width = 24, .kernels = 2},
+        ModelConfig{.model = "od_resnet34", .width = 8, .kernels = 1, .downsample = Downsample::fixed, .classes = 3},
+        ModelConfig{.model = "od_resnet18", .width = 64, .kernels = 1, .reduction = 0.25},
+        ModelConfig{.model = "resnet34", .width = 8, .kernels = 1}}) {
+    auto state = Model(config, 0).store.state();
+    std::map<std::string, HostTensor> prefixed;
+    for (auto& [name, tensor] : state) prefixed.emplace("module." + name, tensor);
+    CHECK(config_from_file(without_module_prefix(prefixed), {}, "test") == config);
+  }
+}
+
+TEST_CASE("foreign states are refused, naming the first few tensors", "[models]") {
+  Model model({.model = "od_resnet18", .width = 8, .kernels = 2}, 0);
+  const auto before = model.store.state();
+  auto state = Model({.model = "od_resnet18", .width = 8, .kernels = 3}, 1).store.state();
+  CHECK_THROWS_WITH(model.store.load_state(state, "FILE"),
+                    ContainsSubstring("[checkpoint] FILE: expected the tensors of this model") &&
+                        ContainsSubstring("kernel_fc.bias [3] instead of [2]") && ContainsSubstring("more"));
+  state = before;
+  state.erase("fc.bias");
+  state.emplace("extra", state.at("fc.weight"));
+  CHECK_THROWS_WITH(model.store.load_state(state, "FILE"),
+                    ContainsSubstring("missing: fc.bias") && ContainsSubstring("unknown: extra"));
+  CHECK(model.store.state() == before);
+  CHECK_THROWS_WITH(config_from_file({}, {}, "FILE"), ContainsSubstring("[checkpoint] FILE: expected a ResNet's"));
+}
+
+TEST_CASE("impossible configurations are usage errors", "[models]") {
+  CHECK_THROWS_AS(Model({.model = "resnet50"}, 0), UsageError);
+  CHECK_THROWS_WITH(Model({.model = "resnet50"}, 0), ContainsSubstring("expected one of resnet18"));
+  CHECK_THROWS_WITH(Model({.model = "resnet18", .kernels = 4}, 0), ContainsSubstring("1 kernel for the static model"));
+  CHECK_THROWS_WITH(Model({.kernels = 0}, 0), ContainsSubstring("1 to 16 kernels, got 0"));
+  CHECK_THROWS_WITH(Model({.width = 20}, 0), ContainsSubstring("multiple of 8, got 20"));
+  CHECK_THROWS_WITH(Model({.reduction = 0}, 0), ContainsSubstring("reduction in (0, 1]"));
+  CHECK_THROWS_WITH(Model({.classes = 1}, 0), ContainsSubstring("classes, got 1"));
+}
+
+}  // namespace
+}  // namespace omniconv

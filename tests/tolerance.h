@@ -1,0 +1,60 @@
+// How close is close enough, in one table per type, and the check that uses it.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tests/catch.h"
+
+namespace omniconv::test {
+
+/// |a - b| <= atol + rtol · max(|a|, |b|)
+struct Tolerance {
+  double atol;
+  double rtol;
+
+  /// For results that differ by rounding and the order of sums.
+  template <class T>
+  static constexpr Tolerance rounding() {
+    return std::is_same_v<T, double> ? Tolerance{1e-12, 1e-10} : Tolerance{2e-5, 2e-5};
+  }
+  /// For analytic gradients in f64 against central differences.
+  static constexpr Tolerance differences() { return {1e-7, 1e-6}; }
+
+  bool holds(double a, double b) const {
+    // Written so that a NaN never passes.
+    return std::abs(a - b) <= atol + rtol * std::max(std::abs(a), std::abs(b));
+  }
+};
+
+/// Fails the test unless all elements are close; says where they differ most, in units of what is allowed.
+template <class A, class B>
+void require_close(const std::vector<A>& actual, const std::vector<B>& expected, const Tolerance& tolerance,
+                   const std::string& what = "values") {
+  INFO(what);
+  REQUIRE(actual.size() == expected.size());
+  std::size_t worst = 0, failures = 0;
+  double worst_excess = -1;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const auto a = static_cast<double>(actual[i]), b = static_cast<double>(expected[i]);
+    if (tolerance.holds(a, b)) continue;
+    ++failures;
+    const double excess = std::abs(a - b) / (tolerance.atol + tolerance.rtol * std::max(std::abs(a), std::abs(b)));
+    if (std::isnan(excess) || excess > worst_excess) {
+      worst = i;
+      worst_excess = excess;
+      if (std::isnan(excess)) break;
+    }
+  }
+  if (failures == 0) {
+    SUCCEED();
+    return;
+  }
+  FAIL(concat(what, ": ", failures, " of ", actual.size(), " differ, worst at ", worst, ": got ", actual[worst],
+              ", expected ", expected[worst]));
+}
+
+}  // namespace omniconv::test
