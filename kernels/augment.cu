@@ -1,25 +1,61 @@
 #include "kernels/augment.h"
 
+#include "kernels/error.h"
 #include "kernels/philox.h"
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
-
 namespace {
 
-/// Where a sample's crop begins relative to the raw image, and whether it is mirrored.
-struct Crop {
-  std::int64_t top, left;
-  bool flip;
+#if OMNICONV_CUDA
+constexpr unsigned threads_per_image = 256;
+#else
+constexpr unsigned threads_per_image = 1;
+#endif
 
-  OMNI_HOST_DEVICE static Crop draw(const Philox& random, std::uint64_t index, std::int64_t padding) {
-    const PhiloxWords words = random.words(index);
-    const auto offsets = static_cast<std::uint64_t>(2 * padding + 1);
-    // The high half of a product is a uniform draw from [0, offsets).
-    return {static_cast<std::int64_t>((words.word[0] * offsets) >> 32) - padding,
-            static_cast<std::int64_t>((words.word[1] * offsets) >> 32) - padding, (words.word[2] & 1) != 0};
-  }
+template <class T>
+struct Gather {
+  BatchShape shape;
+  Normalisation normalisation;
+  const std::uint8_t *images, *labels;
+  const std::int32_t* indices;
+  bool augment;
+  Philox random;
+  T* output;
+  std::int32_t* output_labels;
 };
+
+/// A block makes one image.
+template <class T>
+OMNI_KERNEL void gather_kernel(Gather<T> g) {
+  const BatchShape& s = g.shape;
+  const std::int64_t sample = simt::block_index().x;
+  const std::int64_t index = g.indices[sample];
+  std::int64_t down = 0, right = 0;  // from an output pixel to the one it shows
+  bool mirrored = false;
+  if (g.augment) {
+    const PhiloxWords words = g.random.words(static_cast<std::uint64_t>(index));
+    const auto offsets = static_cast<std::uint64_t>(2 * s.padding + 1);
+    // The high half of a product is a uniform draw from 0..offsets-1.
+    down = static_cast<std::int64_t>((words.word[0] * offsets) >> 32) - s.padding;
+    right = static_cast<std::int64_t>((words.word[1] * offsets) >> 32) - s.padding;
+    mirrored = (words.word[2] & 1) != 0;
+  }
+  const std::uint8_t* const image = g.images + index * s.channels * s.height * s.width;
+  T* const output = g.output + sample * s.height * s.width * s.channels;
+  const int first = simt::thread_rank();
+  for (std::int64_t i = first; i < s.height * s.width; i += threads_per_image) {
+    const std::int64_t h = i / s.width, w = i % s.width;
+    const std::int64_t from_h = h + down, from_w = (mirrored ? s.width - 1 - w : w) + right;
+    const bool inside = from_h >= 0 && from_h < s.height && from_w >= 0 && from_w < s.width;
+    for (std::int64_t c = 0; c < s.channels; ++c) {
+      const T pixel = inside ? static_cast<T>(image[(c * s.height + from_h) * s.width + from_w]) : T(0);
+      output[i * s.channels + c] = (pixel / T(255) - static_cast<T>(g.normalisation.mean[c])) /
+                                   static_cast<T>(g.normalisation.deviation[c]);
+    }
+  }
+  if (first == 0) g.output_labels[sample] = g.labels[index];
+}
 
 }  // namespace
 
@@ -27,25 +63,13 @@ template <class T>
 void gather_batch(const BatchShape& shape, const Normalisation& normalisation, const std::uint8_t* images,
                   const std::uint8_t* labels, const std::int32_t* indices, bool augment, std::uint64_t seed,
                   std::uint64_t epoch, T* output, std::int32_t* output_labels, Stream stream) {
-  const Philox random(seed, epoch);
-  simt::for_each_index(shape.samples * shape.height, stream, [=] OMNI_HOST_DEVICE(std::int64_t row) {
-    const std::int64_t sample = row / shape.height, h = row % shape.height;
-    const std::int64_t index = indices[sample];
-    const Crop crop =
-        augment ? Crop::draw(random, static_cast<std::uint64_t>(index), shape.padding) : Crop{0, 0, false};
-    const std::uint8_t* image = images + index * shape.channels * shape.height * shape.width;
-    const std::int64_t source_h = h + crop.top;
-    for (std::int64_t w = 0; w < shape.width; ++w) {
-      const std::int64_t source_w = (crop.flip ? shape.width - 1 - w : w) + crop.left;
-      const bool inside = source_h >= 0 && source_h < shape.height && source_w >= 0 && source_w < shape.width;
-      for (std::int64_t c = 0; c < shape.channels; ++c) {
-        const int pixel = inside ? image[(c * shape.height + source_h) * shape.width + source_w] : 0;
-        output[(row * shape.width + w) * shape.channels + c] =
-            static_cast<T>((pixel / 255.0 - normalisation.mean[c]) / normalisation.deviation[c]);
-      }
-    }
-    if (h == 0) output_labels[sample] = labels[index];
-  });
+  expect(shape.channels >= 1 && shape.channels <= 3, "augment", "expected 1 to 3 channels, got ", shape.channels);
+  expect(shape.samples >= 0 && shape.height >= 1 && shape.width >= 1 && shape.padding >= 0, "augment",
+         "expected images of at least 1 pixel and no negative padding, got padding ", shape.padding, " around shape ",
+         std::vector{shape.samples, shape.channels, shape.height, shape.width});
+  simt::launch(gather_kernel<T>, {static_cast<unsigned>(shape.samples)}, {threads_per_image}, 0, stream,
+               Gather<T>{shape, normalisation, images, labels, indices, augment, Philox(seed, epoch), output,
+                         output_labels});
 }
 
 template void gather_batch(const BatchShape&, const Normalisation&, const std::uint8_t*, const std::uint8_t*,

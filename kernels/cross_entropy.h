@@ -15,8 +15,8 @@ struct ClassificationTotals {
 };
 
 /// loss[0] = 1/N Σ_n (logsumexp(logits[n]) - logits[n, label_n]). logits [N, C], labels i32 [N] in [0, C).
-/// sample_loss [N] is scratch; a label's prediction is the first largest logit; totals (device memory, or nullptr)
-/// grow by Σ loss, hits and N. Sums run in sample order.
+/// sample_loss [N] is scratch; a sample's prediction is its first largest logit; a label outside makes the loss NaN;
+/// totals (device memory, or nullptr) grow by Σ loss, hits and N. Sums run in sample order.
 template <class T>
 void cross_entropy_forward(const T* logits, const std::int32_t* labels, T* loss, T* sample_loss,
                            ClassificationTotals* totals, std::int64_t samples, std::int64_t classes, Stream stream);

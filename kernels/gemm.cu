@@ -134,7 +134,7 @@ void gemm(const GemmShape& shape, const T* a, const T* b, T* c, bool accumulate,
   expect(blocks <= 0x7fffffff, "gemm", "expected at most 2147483647 tiles, got ", blocks);
   const std::size_t shared_bytes = simt::SharedSize{}
                                        .array<T>(static_cast<std::size_t>(tile.rows) * tile.depth)
-                                       .array<T>(static_cast<std::size_t>(tile.depth) * tile.b_depth_step)
+                                       .template array<T>(static_cast<std::size_t>(tile.depth) * tile.b_depth_step)
                                        .bytes();
   simt::launch(gemm_kernel<T, W>, {static_cast<unsigned>(blocks)}, {x, y}, shared_bytes, stream, shape, tile, a, b, c,
                accumulate);

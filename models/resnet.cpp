@@ -1,5 +1,7 @@
 #include "models/resnet.h"
 
+#include "models/basic_block.h"
+
 namespace omniconv {
 
 namespace {
@@ -26,20 +28,6 @@ const Stages& stages_of(const std::string& model) {
   std::string names;
   for (const std::string& name : model_names()) names += (names.empty() ? "" : ", ") + name;
   throw UsageError(concat("[model] expected one of ", names, ", got ", model));
-}
-
-std::unique_ptr<ConvLayer> make_conv(const ModelConfig& config, ParameterStore& store, const std::string& prefix,
-                                     std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size,
-                                     std::int64_t stride) {
-  const Conv2dParams params{.stride = stride, .padding = kernel_size / 2, .dilation = 1, .groups = 1};
-  const bool shortcut = kernel_size == 1;
-  if (!config.dynamic() || (shortcut && config.downsample == Downsample::fixed))
-    return std::make_unique<Conv2d>(store, prefix, in_channels, out_channels, kernel_size, params);
-  const ODConvOptions options{.kernels = shortcut ? 1 : config.kernels,
-                              .reduction = config.reduction,
-                              .norm = config.attention_norm,
-                              .init = config.attention_init};
-  return std::make_unique<ODConv2d>(store, prefix, in_channels, out_channels, kernel_size, params, options);
 }
 
 const ModelConfig& checked(const ModelConfig& config) {
@@ -73,37 +61,6 @@ void check(const ModelConfig& config) {
   require(config.reduction > 0 && config.reduction <= 1, "a reduction in (0, 1], got ", config.reduction);
   require(config.classes >= 2 && config.classes <= 256, "2 to 256 classes, got ", config.classes);
 }
-
-/// relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)), the shortcut being x itself or bn(1x1 convolution).
-class ResNet::BasicBlock {
- public:
-  BasicBlock(const ModelConfig& config, ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
-             std::int64_t out_channels, std::int64_t stride)
-      : conv1_(make_conv(config, store, prefix + "conv1.", in_channels, out_channels, 3, stride)),
-        bn1_(store, prefix + "bn1.", out_channels),
-        conv2_(make_conv(config, store, prefix + "conv2.", out_channels, out_channels, 3, 1)),
-        bn2_(store, prefix + "bn2.", out_channels) {
-    if (stride == 1 && in_channels == out_channels) return;
-    shortcut_conv_ = make_conv(config, store, prefix + "downsample.0.", in_channels, out_channels, 1, stride);
-    shortcut_bn_ = std::make_unique<BatchNorm>(store, prefix + "downsample.1.", out_channels);
-  }
-
-  Variable forward(const Pass& pass, const Variable& input) const {
-    const Variable hidden = bn1_.forward(pass, conv1_->forward(pass, input), true);
-    const Variable output = conv2_->forward(pass, hidden);
-    const Variable shortcut =
-        shortcut_conv_ ? shortcut_bn_->forward(pass, shortcut_conv_->forward(pass, input), false) : input;
-    return bn2_.forward(pass, output, true, shortcut);
-  }
-
- private:
-  std::unique_ptr<ConvLayer> conv1_;
-  BatchNorm bn1_;
-  std::unique_ptr<ConvLayer> conv2_;
-  BatchNorm bn2_;
-  std::unique_ptr<ConvLayer> shortcut_conv_;
-  std::unique_ptr<BatchNorm> shortcut_bn_;
-};
 
 ResNet::ResNet(const ModelConfig& config, ParameterStore& store)
     : conv1_(store, "conv1.", image_channels, config.width, 3, {.stride = 1, .padding = 1}),

@@ -51,6 +51,8 @@ ModelConfig config_from_file(const std::map<std::string, HostTensor>& tensors,
 /// Tensor names without a leading "module.".
 std::map<std::string, HostTensor> without_module_prefix(std::map<std::string, HostTensor> tensors);
 
+class BasicBlock;
+
 class ResNet {
  public:
   /// Declares all parameters in `store`, which must outlive the net and be allocated before forward().
@@ -61,7 +63,6 @@ class ResNet {
   Variable forward(const Pass& pass, const Variable& images) const;
 
  private:
-  class BasicBlock;
   Conv2d conv1_;
   BatchNorm bn1_;
   std::vector<std::unique_ptr<BasicBlock>> blocks_;

@@ -1,0 +1,211 @@
+// The program itself, as a shell starts it: exit codes, one line per error, signals, JSON on stdout.
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <csignal>
+#include <thread>
+
+#include "engine/safetensors.h"
+#include "tests/apps/small_runs.h"
+#include "tests/catch.h"
+
+namespace omniconv::test {
+namespace {
+
+using Words = std::vector<std::string>;
+
+struct Outcome {
+  int exit_code = -1;
+  std::string out, err;
+};
+
+/// A started program; its outputs go to files in `folder`.
+class Process {
+ public:
+  Process(const TemporaryFolder& folder, Words words) : folder_(folder) {
+    words.insert(words.begin(), OMNICONV_PROGRAM);
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const std::string out = folder.file("stdout"), err = folder.file("stderr");
+    id_ = ::fork();
+    if (id_ != 0) return;
+    ::setenv("OMP_WAIT_POLICY", "passive", 1);
+    ::dup2(::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDOUT_FILENO);
+    ::dup2(::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), STDERR_FILENO);
+    ::execv(OMNICONV_PROGRAM, arguments.data());
+    ::_exit(99);
+  }
+  void signal(int number) const { ::kill(id_, number); }
+  Outcome wait() const {
+    int status = 0;
+    ::waitpid(id_, &status, 0);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return {code, read_text(folder_.file("stdout")), read_text(folder_.file("stderr"))};
+  }
+
+ private:
+  const TemporaryFolder& folder_;
+  pid_t id_;
+};
+
+Outcome run(const Words& words) {
+  const TemporaryFolder folder;
+  return Process(folder, words).wait();
+}
+
+void check_one_line_error(const Words& words, int exit_code, const std::string& part) {
+  const Outcome outcome = run(words);
+  std::string line;
+  for (const std::string& word : words) line += word + ' ';
+  INFO(line);
+  CHECK(outcome.exit_code == exit_code);
+  CHECK(outcome.out.empty());
+  CHECK_THAT(outcome.err, StartsWith("omniconv: ") && ContainsSubstring(part));
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '\n') == 1);
+}
+
+Words operator+(Words words, const Words& more) {
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+Words small_train(const std::string& data, const std::string& out) {
+  return {"train", "--data", data, "--width", "8", "--kernels", "2", "--epochs", "2", "--batch-size", "12",
+          "--temperature", "1", "--out", out};
+}
+
+TEST_CASE("help and version exit with 0") {
+  CHECK_THAT(run({"--help"}).out, ContainsSubstring("train") && ContainsSubstring("synth"));
+  for (const char* command : {"train", "eval", "bench", "synth"}) {
+    const Outcome outcome = run({command, "--help"});
+    CHECK(outcome.exit_code == 0);
+    CHECK_THAT(outcome.out, ContainsSubstring("--help"));
+  }
+  CHECK(run({"--version"}).exit_code == 0);
+  CHECK_THAT(run({"--version"}).out, StartsWith("omniconv "));
+}
+
+TEST_CASE("impossible options exit with 2, one line and no file") {
+  const TemporaryFolder folder;
+  const Words train = {"train", "--data", "synthetic", "--out", folder.file("run")};
+  check_one_line_error({}, 2, "--help");
+  check_one_line_error({"trian"}, 2, "--help");
+  check_one_line_error({"train"}, 2, "expected --data");
+  check_one_line_error(train + Words{"--frobnicate"}, 2, "--frobnicate");
+  check_one_line_error(train + Words{"--kernels", "0"}, 2, "1 to 16 kernels, got 0");
+  check_one_line_error(train + Words{"--temperature", "0:1:1"}, 2, "0:1:1");
+  check_one_line_error(train + Words{"--batch-size", "1"}, 2, "--attention-norm frozen");
+  check_one_line_error(train + Words{"--model", "resnet18", "--kernels", "4"}, 2, "1 kernel for the static model");
+  check_one_line_error(train + Words{"--epochs", "many"}, 2, "many");
+  check_one_line_error(train + Words{"--lr", "nan"}, 2, "a finite --lr");
+  check_one_line_error(train + Words{"--precision", "f16"}, 2, "use f32");
+  check_one_line_error(train + Words{"--threads", "0"}, 2, "--threads");
+  check_one_line_error(train + Words{"--seed", "-1"}, 2, "--seed");
+  check_one_line_error({"bench", "--steps", "2"}, 2, "--steps of 3");
+  check_one_line_error({"synth", "--out", folder.file("run"), "--train", "4"}, 2, "--train of 5");
+  check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--batch-size", "0"}, 2, "--batch-size");
+  check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--temperature", "3:1:2"}, 2, "one number");
+  CHECK(folder.names().empty());
+}
+
+TEST_CASE("bad files and folders exit with 1, one line and no file") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), out = folder.file("run");
+  check_one_line_error(small_train(folder.file("nowhere"), out), 1, "got no such folder");
+  check_one_line_error(small_train(data, "/proc/run"), 1, "/proc/run");
+  check_one_line_error(small_train(data, out) + Words{"--init", data + "/test_batch.bin"}, 1, "[safetensors]");
+  check_one_line_error({"eval", "--checkpoint", folder.file("no.safetensors"), "--data", data}, 1, "readable file");
+
+  const std::string batch = data + "/data_batch_2.bin", good = read_text(batch);
+  write_text(batch, good.substr(0, good.size() - 1));
+  check_one_line_error(small_train(data, out), 1, "the file is truncated");
+  std::string label = good;
+  label[0] = 10;
+  write_text(batch, label);
+  check_one_line_error(small_train(data, out), 1, "expected labels below 10, got 10 in record 0 at byte 0");
+  CHECK_FALSE(std::filesystem::exists(out));
+}
+
+TEST_CASE("train, eval and bench speak JSON on stdout and text on stderr") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), out = folder.file("run");
+  const Outcome trained = run(small_train(data, out) + Words{"--json", "--max-steps", "3"});
+  REQUIRE(trained.exit_code == 0);
+  const auto outcome = nlohmann::json::parse(trained.out);
+  CHECK(outcome.at("step") == 3);
+  CHECK(outcome.at("finished") == false);
+  CHECK_THAT(trained.err, ContainsSubstring("Best test accuracy") && ContainsSubstring("--resume"));
+
+  const Words eval = {"eval", "--checkpoint", out + "/last.safetensors", "--data", data};
+  const Outcome evaluated = run(eval + Words{"--json", "--logits", folder.file("logits.safetensors")});
+  REQUIRE(evaluated.exit_code == 0);
+  const auto result = nlohmann::json::parse(evaluated.out);
+  CHECK(result.size() == 3);
+  CHECK(result.at("test_accuracy") == outcome.at("test_accuracy"));
+  CHECK(result.at("test_loss") == outcome.at("test_loss"));
+  CHECK(result.at("images") == 20);
+  const SafetensorsFile logits = read_safetensors(folder.file("logits.safetensors"));
+  CHECK(logits.tensors.at("logits").shape == Shape{20, 10});
+  CHECK(logits.tensors.at("logits").dtype == DType::f32);
+  CHECK(to_integers(logits.tensors.at("labels"), "labels")[13] == 3);
+  CHECK_THAT(run(eval).out, ContainsSubstring("test accuracy "));
+  check_one_line_error(eval + Words{"--logits", "/proc/logits"}, 1, "/proc/logits");
+
+  write_text(data + "/batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n");
+  check_one_line_error(eval, 1, "expected data of 10 classes, as the checkpoint has, got 11");
+
+  const Outcome timed = run({"bench", "--width", "8", "--batch-size", "2", "--steps", "3", "--json"});
+  REQUIRE(timed.exit_code == 0);
+  CHECK(nlohmann::json::parse(timed.out).at("step_seconds").size() == 3);
+}
+
+TEST_CASE("synth writes a data set and says what to do with it") {
+  const TemporaryFolder folder;
+  const Outcome outcome = run({"synth", "--out", folder.file("set"), "--train", "10", "--test", "5"});
+  CHECK(outcome.exit_code == 0);
+  CHECK_THAT(outcome.out, ContainsSubstring("omniconv train --data " + folder.file("set")));
+  CHECK(read_cifar10(folder.file("set")).train.count() == 10);
+}
+
+TEST_CASE("SIGTERM in mid-run exits with 143, and the resumed run ends in the same bytes") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder, 300), whole = folder.file("whole"), cut = folder.file("cut");
+  REQUIRE(run(small_train(data, whole)).exit_code == 0);
+
+  for (const int number : {SIGTERM, SIGINT}) {
+    const Process process(folder, small_train(data, cut) + Words{"--log-steps"});
+    for (int i = 0; i < 3000; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      if (std::filesystem::exists(cut + "/steps.jsonl") && !read_text(cut + "/steps.jsonl").empty()) break;
+    }
+    process.signal(number);
+    const Outcome stopped = process.wait();
+    CHECK(stopped.exit_code == 128 + number);
+    CHECK(stopped.err.empty());
+    CHECK_THAT(stopped.out, ContainsSubstring("omniconv train --resume " + cut));
+    CHECK_FALSE(timeless_metrics(cut).empty());
+    CHECK(std::filesystem::exists(cut + "/best.safetensors"));
+    REQUIRE(run({"train", "--resume", cut}).exit_code == 0);
+    for (const char* name : {"/last.safetensors", "/best.safetensors", "/resume.safetensors"})
+      CHECK(read_text(whole + name) == read_text(cut + name));
+    CHECK(timeless_metrics(whole) == timeless_metrics(cut));
+    std::filesystem::remove_all(cut);
+  }
+}
+
+TEST_CASE("a run that was killed before its first epoch ended can be resumed") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder, 300), out = folder.file("run");
+  const Process process(folder, small_train(data, out) + Words{"--log-steps"});
+  for (int i = 0; i < 3000 && !std::filesystem::exists(out + "/steps.jsonl"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  process.signal(SIGKILL);
+  CHECK(process.wait().exit_code == -SIGKILL);
+  CHECK(run({"train", "--resume", out, "--max-steps", "1"}).exit_code == 0);
+}
+
+}  // namespace
+}  // namespace omniconv::test

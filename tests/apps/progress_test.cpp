@@ -1,0 +1,106 @@
+// What is shown during a run.
+#include "apps/training/progress.h"
+
+#include "apps/training/metrics.h"
+#include "apps/training/summary.h"
+#include "tests/apps/small_runs.h"
+#include "tests/catch.h"
+
+namespace omniconv::test {
+namespace {
+
+const Moment usual{.epoch = 3,
+                   .epochs = 8,
+                   .batch = 12,
+                   .batches = 40,
+                   .loss = 1.81234,
+                   .accuracy = 0.331,
+                   .images_per_second = 520.4,
+                   .seconds_left = 222};
+
+TEST_CASE("the progress line says all that matters and fits 60 columns") {
+  CHECK(progress_line(usual, 79) == "epoch 3/8 batch 12/40 loss 1.812 acc 0.331 520/s 3m42s");
+  Moment long_run = usual;
+  long_run.epoch = long_run.epochs = 200;
+  long_run.batch = long_run.batches = 391;
+  long_run.loss = 12.345;
+  long_run.images_per_second = 12345;
+  long_run.seconds_left = 1e7;
+  CHECK(progress_line(long_run, 200).size() <= 60);
+  CHECK_THAT(progress_line(long_run, 200), ContainsSubstring("115d17h"));
+}
+
+TEST_CASE("the progress line never exceeds a narrow terminal") {
+  for (int width = 1; width < 90; ++width) CHECK(progress_line(usual, width).size() <= static_cast<std::size_t>(width));
+  CHECK(progress_line(usual, 39) == "3/8 12/40 1.812 0.331 520/s 3m42s");
+}
+
+TEST_CASE("a speed that is not known yet is a dash") {
+  Moment first = usual;
+  first.images_per_second = 0;
+  CHECK_THAT(progress_line(first, 60), ContainsSubstring(" -/s -"));
+}
+
+TEST_CASE("durations and numbers are written for people") {
+  CHECK(duration_text(0.4) == "0s");
+  CHECK(duration_text(59) == "59s");
+  CHECK(duration_text(125) == "2m05s");
+  CHECK(duration_text(7500) == "2h05m");
+  CHECK(duration_text(100000) == "1d03h");
+  CHECK(grouped(7) == "7");
+  CHECK(grouped(44416202) == "44 416 202");
+}
+
+TEST_CASE("a terminal's line is replaced, a log gets only what stays") {
+  const TextFile terminal, log;
+  {
+    Console live(terminal.stream(), true, 20), plain(log.stream(), false, 20);
+    for (Console* console : {&live, &plain}) {
+      console->print("start");
+      console->show("a line that is too long for this");
+      console->print("end");
+      console->show("left");
+    }
+  }
+  CHECK(terminal.text() == "start\n\ra line that is too \033[K\r\033[Kend\n\rleft\033[K\r\033[K");
+  CHECK(log.text() == "start\nend\n");
+}
+
+TEST_CASE("rows stand under their headings and fit 80 columns") {
+  EpochMetrics metrics;
+  metrics.epoch = 200;
+  metrics.lr = 0.0961937;
+  metrics.temperature = 27.4512;
+  metrics.train_loss = metrics.test_loss = 12.34567;
+  metrics.images_per_second = 12345.6;
+  for (const bool dynamic : {false, true}) {
+    CHECK(table_line(metrics, dynamic).size() == table_heading(dynamic).size());
+    CHECK(table_heading(dynamic).size() <= 80);
+  }
+}
+
+TEST_CASE("metrics have exactly the published keys, in order, and survive the way through a file") {
+  EpochMetrics metrics{1, 40, 0.1, 29.3, 2.1, 0.2, 2.0, 1.0 / 3, 123.4, 5, 6};
+  const std::string line = format_metrics({metrics});
+  CHECK(line ==
+        "{\"epoch\":1,\"step\":40,\"lr\":0.1,\"temperature\":29.3,\"train_loss\":2.1,\"train_accuracy\":0.2,"
+        "\"test_loss\":2.0,\"test_accuracy\":0.3333333333333333,\"images_per_second\":123.4,\"peak_bytes\":5,"
+        "\"peak_rss_bytes\":6}\n");
+  CHECK(parse_metrics(line + line, "m") == std::vector<EpochMetrics>{metrics, metrics});
+  CHECK_THAT(message_of<Error>([&] { parse_metrics(line + "{\"epoch\":2}\n", "run/metrics.jsonl"); }),
+             StartsWith("[metrics] run/metrics.jsonl: expected an epoch's metrics in line 2, got: "));
+}
+
+TEST_CASE("the first of equally good epochs is the best") {
+  std::vector<EpochMetrics> history(4);
+  history[1].test_accuracy = history[3].test_accuracy = 0.5;
+  CHECK(&best_of(history) == &history[1]);
+}
+
+TEST_CASE("suggested commands quote what a shell would split") {
+  CHECK(shell_word("runs/a-1") == "runs/a-1");
+  CHECK(shell_word("my runs/it's") == "'my runs/it'\\''s'");
+}
+
+}  // namespace
+}  // namespace omniconv::test

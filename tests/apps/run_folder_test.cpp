@@ -1,0 +1,200 @@
+// What a run does to the folder it is given, and what it refuses before it touches anything.
+#include "apps/training/run_folder.h"
+
+#include "apps/training/checkpoint.h"
+#include "apps/training/trainer.h"
+#include "tests/apps/small_runs.h"
+#include "tests/catch.h"
+
+namespace omniconv::test {
+namespace {
+
+/// The Error's text, and that the run folder does not exist afterwards.
+std::string refusal(const TrainOptions& options) {
+  const std::string message = message_of<Error>([&] { train_quietly(options); });
+  if (!options.out.empty()) CHECK_FALSE(std::filesystem::exists(options.out));
+  return message;
+}
+
+TEST_CASE("a new run replaces the run in its folder and leaves foreign files alone") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), run = folder.file("run");
+  TrainOptions options = small_options(data, run);
+  options.log_steps = true;
+  options.max_steps = 4;
+  REQUIRE(train_quietly(options) == 0);
+  write_text(run + "/notes.txt", "mine");
+
+  options.log_steps = false;
+  options.max_steps = 1;
+  options.recipe.seed = 3;
+  REQUIRE(train_quietly(options) == 0);
+  CHECK(timeless_metrics(run).size() == 1);
+  CHECK(nlohmann::json::parse(read_text(run + "/config.json")).at("seed") == 3);
+  CHECK_FALSE(std::filesystem::exists(run + "/steps.jsonl"));
+  CHECK(read_text(run + "/notes.txt") == "mine");
+
+  write_text(folder.file("config.json"), "{\"architectures\": [\"BertModel\"]}");
+  options.out = folder.path().string();
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }),
+             ContainsSubstring("got another program's config.json; choose another --out"));
+  CHECK(read_text(folder.file("config.json")) == "{\"architectures\": [\"BertModel\"]}");
+}
+
+TEST_CASE("an --out that is no folder is refused before training") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  write_text(folder.file("file"), "x");
+  TrainOptions options = small_options(data, folder.file("file"));
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }),
+             StartsWith("[run] " + folder.file("file") + ": expected a folder to write the run to, got: ") &&
+                 ContainsSubstring("choose another --out"));
+  options.out = folder.file("file/below");
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("Not a directory"));
+  options.out = "/proc/omniconv-run";
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("/proc/omniconv-run"));
+}
+
+TEST_CASE("without --out a run takes the first free folder") {
+  CHECK(new_run_folder("some_net") == "runs/some_net-1");
+}
+
+TEST_CASE("--resume accepts equal options, names conflicting ones and leaves a finished run as it is") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), run = folder.file("run");
+  TrainOptions start = small_options(data, run);
+  start.max_steps = 2;
+  REQUIRE(train_quietly(start) == 0);
+
+  TrainOptions conflict = resume_options(run);
+  conflict.given = {"epochs", "lr", "batch_size"};
+  conflict.recipe = start.recipe;
+  conflict.recipe.epochs = 5;
+  conflict.recipe.lr = 0.5;
+  CHECK(message_of<UsageError>([&] { train_quietly(conflict); }) ==
+        "[resume] " + run + ": expected the run's own options, got --epochs 5 instead of 2, --lr 0.5 instead of 0.02: "
+        "leave them out, or start a new run");
+
+  const TemporaryFolder other;
+  TrainOptions other_data = resume_options(run);
+  other_data.given = {"data"};
+  other_data.recipe.data = write_small_data(other, 38);
+  CHECK_THAT(message_of<Error>([&] { train_quietly(other_data); }),
+             ContainsSubstring("expected the data that the run was trained on, got others in " + other_data.recipe.data));
+
+  // The same data elsewhere are the same data; the configuration remembers the new place.
+  std::filesystem::rename(data, folder.file("moved"));
+  CHECK_THAT(message_of<Error>([&] { train_quietly(resume_options(run)); }), StartsWith("[cifar10] "));
+  TrainOptions equal = resume_options(run);
+  equal.given = {"data", "epochs"};
+  equal.recipe = start.recipe;
+  equal.recipe.data = folder.file("moved");
+  equal.max_steps = 3;
+  REQUIRE(train_quietly(equal) == 0);
+  REQUIRE(train_quietly(resume_options(run)) == 0);
+
+  const std::string before = read_text(run + "/resume.safetensors");
+  const auto written = std::filesystem::last_write_time(run + "/resume.safetensors");
+  const TextFile people, machines;
+  TrainOptions finished = resume_options(run);
+  finished.json = true;
+  REQUIRE(train(finished, people.stream(), machines.stream()) == 0);
+  CHECK_THAT(people.text(), ContainsSubstring("has finished 6 of 6 steps: nothing is left to do"));
+  CHECK(nlohmann::json::parse(machines.text()).at("finished") == true);
+  CHECK(std::filesystem::last_write_time(run + "/resume.safetensors") == written);
+  CHECK(read_text(run + "/resume.safetensors") == before);
+}
+
+TEST_CASE("what is no run cannot be resumed") {
+  const TemporaryFolder folder;
+  const auto message = [](const std::string& run) {
+    return message_of<Error>([&] { train_quietly(resume_options(run)); });
+  };
+  CHECK_THAT(message(folder.file("none")), ContainsSubstring("got no such folder"));
+  CHECK_THAT(message(folder.path().string()), ContainsSubstring("got one without resume.safetensors"));
+  write_safetensors(folder.file("resume.safetensors"), {});
+  CHECK_THAT(message(folder.path().string()), ContainsSubstring("got a file without recipe in its metadata"));
+
+  const std::string run = folder.file("run");
+  TrainOptions options = small_options(write_small_data(folder), run);
+  options.max_steps = 1;
+  REQUIRE(train_quietly(options) == 0);
+  nlohmann::json config = nlohmann::json::parse(read_text(run + "/config.json"));
+  config["epochs"] = 9;
+  write_text(run + "/config.json", config.dump());
+  CHECK_THAT(message(run), ContainsSubstring("expected the run's own configuration, got --epochs 9 instead of 2"));
+  std::filesystem::remove(run + "/config.json");
+  CHECK_THAT(message(run), ContainsSubstring("expected --data, got a run without config.json"));
+}
+
+TEST_CASE("--init from an unfit file is refused, naming what the file looks like") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  TrainOptions options = small_options(data, folder.file("run"));
+  options.given.insert("init");
+  const auto init_from = [&](const ModelConfig& config) {
+    options.recipe.init = folder.file("init.safetensors");
+    write_safetensors(options.recipe.init, model_file(Model(config, 0), 1));
+    return refusal(options);
+  };
+  ModelConfig config = options.recipe.model;
+  config.width = 16;
+  CHECK_THAT(init_from(config), ContainsSubstring("expected od_resnet18, width 8, K = 2, got a file that looks like "
+                                                  "od_resnet18, width 16, K = 2: give --model od_resnet18 --width 16"));
+  config.width = 8;
+  config.kernels = 3;
+  CHECK_THAT(init_from(config), ContainsSubstring("give --model od_resnet18 --kernels 3 or another file"));
+  config.model = "resnet18";
+  config.kernels = 1;
+  CHECK_THAT(init_from(config), ContainsSubstring("looks like resnet18, width 8: give --model resnet18"));
+  config = options.recipe.model;
+  config.classes = 7;
+  CHECK_THAT(init_from(config), ContainsSubstring("7 classes"));
+
+  options.recipe.init = folder.file("none.safetensors");
+  CHECK_THAT(refusal(options), ContainsSubstring("none.safetensors: expected a readable file"));
+  options.recipe.init = folder.file("cut.safetensors");
+  const std::string good = read_text(folder.file("init.safetensors"));
+  write_text(options.recipe.init, good.substr(0, good.size() / 2));
+  CHECK_THAT(refusal(options), StartsWith("[safetensors] " + options.recipe.init));
+  std::string huge(16, '{');
+  huge.replace(0, 8, std::string("\0\0\0\0\0\0\0\x10", 8));  // a header of 2^60 bytes
+  write_text(options.recipe.init, huge);
+  CHECK_THAT(refusal(options), StartsWith("[safetensors] " + options.recipe.init));
+
+  const Trainer trainer(small_options(data, "").recipe, load_data(data));
+  options.recipe.init = folder.file("resume.safetensors");
+  write_safetensors(options.recipe.init, trainer.resume_file());
+  CHECK_THAT(refusal(options), ContainsSubstring("got what a run is resumed from: take last.safetensors"));
+}
+
+TEST_CASE("checkpoints hold the model alone, with its configuration and temperature") {
+  ModelConfig config;
+  config.width = 8;
+  config.kernels = 2;
+  config.reduction = 1.0 / 3;
+  const Model model(config, 4);
+  const SafetensorsFile file = model_file(model, 26.1000000000000014);
+  CHECK(file.tensors == model.store.state());
+  CHECK(file.metadata.at("temperature") == "26.1");
+  CHECK(file.metadata.at("format") == "pt");
+
+  const TemporaryFolder folder;
+  const std::string path = folder.file("m.safetensors");
+  write_safetensors(path, file);
+  const LoadedModel loaded = load_model(path, DType::f32);
+  CHECK(loaded.model->config == config);
+  CHECK(loaded.temperature == 26.1);
+  CHECK(loaded.model->store.values().to_doubles() == model.store.values().to_doubles());
+
+  SafetensorsFile plain{file.tensors, {}};
+  write_safetensors(path, plain);
+  CHECK(load_model(path, DType::f32).temperature == 1);
+  plain.metadata["temperature"] = "-3";
+  write_safetensors(path, plain);
+  CHECK_THAT(message_of<Error>([&] { load_model(path, DType::f32); }),
+             ContainsSubstring("expected a temperature above 0 in the metadata, got \"-3\""));
+}
+
+}  // namespace
+}  // namespace omniconv::test
