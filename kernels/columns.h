@@ -122,7 +122,7 @@ struct ColumnPlace {
 
 /// `target = value`, or `target += value`.
 template <class T>
-OMNI_DEVICE void write(T& target, T value, bool accumulate) {
+OMNI_HOST_DEVICE void write(T& target, T value, bool accumulate) {
   target = accumulate ? target + value : value;
 }
 template <class T, int W>

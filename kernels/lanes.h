@@ -15,7 +15,11 @@ class Lanes {
  public:
   OMNI_DEVICE static Lanes all(T value) {
     Lanes result;
+#if OMNICONV_CUDA
     for (int i = 0; i < N; ++i) result.values_[i] = value;
+#else
+    result.values_ = value - Values{};  // one broadcast, where the loop becomes N insertions; x - 0 is x for every x
+#endif
     return result;
   }
   /// From an address that is a multiple of their size in bytes.

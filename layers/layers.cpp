@@ -46,6 +46,10 @@ Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, 
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
 }
 
+Variable BatchNorm::forward_by_sample(const Pass& pass, const Variable& input, bool relu) const {
+  return ops::layer_norm(pass.tape, ops::BatchNormMode{}.epsilon, relu, input, gamma_, beta_);
+}
+
 Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
                double deviation)
     : weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},

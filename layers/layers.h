@@ -47,6 +47,8 @@ class BatchNorm {
   /// running ones move, unless `frozen`.
   Variable forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual = {},
                    bool frozen = false) const;
+  /// relu?(layer norm of input [N, C]) with this layer's parameters: no sample sees another, no statistics move.
+  Variable forward_by_sample(const Pass& pass, const Variable& input, bool relu) const;
 
  private:
   Variable gamma_, beta_, running_mean_, running_var_;

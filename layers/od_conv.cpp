@@ -7,7 +7,8 @@ namespace omniconv {
 AttentionNorm parse_attention_norm(std::string_view text) {
   if (text == "batch") return AttentionNorm::batch;
   if (text == "frozen") return AttentionNorm::frozen;
-  throw UsageError(concat("[attention_norm] expected batch or frozen, got ", text));
+  if (text == "layer") return AttentionNorm::layer;
+  throw UsageError(concat("[attention_norm] expected batch, frozen or layer, got ", text));
 }
 
 AttentionInit parse_attention_init(std::string_view text) {
@@ -16,7 +17,17 @@ AttentionInit parse_attention_init(std::string_view text) {
   throw UsageError(concat("[attention_init] expected kaiming or zero, got ", text));
 }
 
-std::string_view name_of(AttentionNorm norm) { return norm == AttentionNorm::batch ? "batch" : "frozen"; }
+std::string_view name_of(AttentionNorm norm) {
+  switch (norm) {
+    case AttentionNorm::batch:
+      return "batch";
+    case AttentionNorm::frozen:
+      return "frozen";
+    case AttentionNorm::layer:
+      return "layer";
+  }
+  return "unknown";
+}
 std::string_view name_of(AttentionInit init) { return init == AttentionInit::kaiming ? "kaiming" : "zero"; }
 
 std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduction) {
@@ -57,10 +68,12 @@ Variable ODConvAttention::apply(const Pass& pass, const Head& head, const Variab
 ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& input) const {
   expect(!pass.training || norm_ != AttentionNorm::batch || input.value().size(0) >= 2, "od_conv2d",
          "expected at least 2 samples in a training batch (the attention's batch norm averages over samples), got ",
-         input.value().size(0), ": use a larger --batch-size or --attention-norm frozen");
+         input.value().size(0), ": use a larger --batch-size or --attention-norm layer");
   const Variable pooled = ops::global_average_pool(pass.tape, input);
   const Variable trunk = ops::linear(pass.tape, pooled, fc_, {});
-  const Variable hidden = bn_.forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
+  const Variable hidden = norm_ == AttentionNorm::layer
+                              ? bn_.forward_by_sample(pass, trunk, true)
+                              : bn_.forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
   return {apply(pass, channel_, hidden), apply(pass, filter_, hidden), apply(pass, spatial_, hidden),
           apply(pass, kernel_, hidden)};
 }

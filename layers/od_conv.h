@@ -13,6 +13,7 @@ namespace omniconv {
 enum class AttentionNorm {
   batch,   ///< the samples of the batch, as published; needs at least two in training
   frozen,  ///< the running statistics, in training too
+  layer,   ///< the features of each sample by itself
 };
 
 /// First values of the attention heads.

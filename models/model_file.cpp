@@ -1,4 +1,5 @@
 // What a checkpoint says about its model: our metadata, or else names and shapes.
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 
@@ -29,9 +30,18 @@ std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t
   return (*shape)[axis];
 }
 
-/// The reduction that gives the trunk widths of the file: among the usual fractions the first that fits every layer.
-double infer_reduction(const Tensors& tensors, const std::string& source) {
-  for (double reduction : {1.0 / 16, 1.0 / 8, 1.0 / 4, 1.0 / 2, 1.0, 1.0 / 32, 1.0 / 64}) {
+/// The reduction that gives the trunk widths of the file: of the one stored there and the usual fractions the first that
+/// fits every layer.
+double infer_reduction(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
+                       const std::string& source) {
+  std::vector<double> candidates = {1.0 / 16, 1.0 / 8, 1.0 / 4, 1.0 / 2, 1.0, 1.0 / 32, 1.0 / 64};
+  if (const auto found = metadata.find("reduction"); found != metadata.end()) {
+    char* end = nullptr;
+    const double stored = std::strtod(found->second.c_str(), &end);
+    if (end != found->second.c_str() && *end == '\0' && stored > 0 && stored <= 1)
+      candidates.insert(candidates.begin(), stored);
+  }
+  for (const double reduction : candidates) {
     bool fits = true;
     for (const auto& [name, tensor] : tensors) {
       if (!name.ends_with("attention.fc.weight") || tensor.shape.size() < 2) continue;
@@ -40,6 +50,13 @@ double infer_reduction(const Tensors& tensors, const std::string& source) {
     if (fits) return reduction;
   }
   fail("checkpoint", source, ": expected attention widths of one reduction (1/64 to 1), got others");
+}
+
+/// The fewest digits that read back as the same number.
+std::string exact_text(double value) {
+  char text[32];
+  const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
+  return {text, end};
 }
 
 }  // namespace
@@ -56,7 +73,7 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
   return {{"model", config.model},
           {"width", concat(config.width)},
           {"kernels", concat(config.kernels)},
-          {"reduction", concat(config.reduction)},
+          {"reduction", exact_text(config.reduction)},
           {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
           {"classes", concat(config.classes)},
           {"attention_norm", std::string(name_of(config.attention_norm))},
@@ -75,7 +92,7 @@ ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string,
   config.model = concat(dynamic ? "od_" : "", third_stage == 2 ? "resnet18" : "resnet34");
   config.kernels = dynamic ? extent(tensors, "layer1.0.conv1.weight", 5, 0, source) : 1;
   if (dynamic) {
-    config.reduction = infer_reduction(tensors, source);
+    config.reduction = infer_reduction(tensors, metadata, source);
     config.downsample =
         tensors.contains("layer2.0.downsample.0.attention.fc.weight") ? Downsample::odconv : Downsample::fixed;
   }
@@ -85,11 +102,6 @@ ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string,
       config.attention_norm = parse_attention_norm(found->second);
     if (const auto found = metadata.find("attention_init"); found != metadata.end())
       config.attention_init = parse_attention_init(found->second);
-    if (const auto found = metadata.find("reduction"); found != metadata.end() && dynamic) {
-      char* end = nullptr;
-      const double reduction = std::strtod(found->second.c_str(), &end);
-      if (end != found->second.c_str() && *end == '\0') config.reduction = reduction;
-    }
     check(config);
   } catch (const UsageError& error) {
     fail("checkpoint", source, ": expected the tensors of a known model, got one where ", error.what());

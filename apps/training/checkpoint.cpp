@@ -54,7 +54,6 @@ SafetensorsFile model_file(const Model& model, double temperature) {
   SafetensorsFile file{model.store.state(), to_metadata(model.config)};
   file.metadata["format"] = "pt";  // names and layouts are PyTorch's
   file.metadata["kind"] = "model";
-  file.metadata["reduction"] = exact_text(model.config.reduction);
   file.metadata["temperature"] = exact_text(temperature);
   return file;
 }

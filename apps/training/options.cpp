@@ -76,7 +76,7 @@ void check(const Recipe& recipe) {
   const bool norm_over_batch = recipe.model.dynamic() && recipe.model.attention_norm == AttentionNorm::batch;
   require(recipe.batch_size >= 2 || !norm_over_batch,
           "--batch-size of at least 2, got 1: the attention's batch norm averages over the batch, so take a larger "
-          "batch or --attention-norm frozen");
+          "batch or --attention-norm layer");
   require(std::isfinite(recipe.lr) && recipe.lr >= 0, "a finite --lr of at least 0, got ", recipe.lr);
   require(recipe.momentum >= 0 && recipe.momentum < 1, "--momentum in [0, 1), got ", recipe.momentum);
   require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0,

@@ -43,7 +43,7 @@ Trainer::Trainer(const Recipe& recipe, const ImageData& data)
   const bool norm_over_batch = recipe.model.dynamic() && recipe.model.attention_norm == AttentionNorm::batch;
   expect(train_.count() >= 2 || !norm_over_batch, where,
          "expected at least 2 training images for the attention's batch norm, got 1: take more data or "
-         "--attention-norm frozen");
+         "--attention-norm layer");
 }
 
 void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,

@@ -34,6 +34,10 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
                     const Variable& gamma, const Variable& beta, const Tensor& running_mean,
                     const Tensor& running_var);
 
+/// Layer norm over the features of input [N, A], with optional ReLU; gamma, beta [A].
+Variable layer_norm(Tape& tape, double epsilon, bool relu, const Variable& input, const Variable& gamma,
+                    const Variable& beta);
+
 /// Logits of the four attentions of ODConv; an empty one stands for attention 1.
 struct AttentionLogits {
   Variable channel;  // [N, I]

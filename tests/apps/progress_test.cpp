@@ -38,7 +38,7 @@ TEST_CASE("the progress line never exceeds a narrow terminal") {
 TEST_CASE("a speed that is not known yet is a dash") {
   Moment first = usual;
   first.images_per_second = 0;
-  CHECK_THAT(progress_line(first, 60), ContainsSubstring(" -/s -"));
+  CHECK_THAT(progress_line(first, 60), ContainsSubstring(" -/s  - left"));
 }
 
 TEST_CASE("durations and numbers are written for people") {

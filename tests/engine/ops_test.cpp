@@ -90,6 +90,13 @@ TEST_CASE("batch norm moves the running statistics as PyTorch does", "[ops]") {
                       test::Tolerance::rounding<double>());
 }
 
+TEST_CASE("gradient of layer norm", "[ops]") {
+  const bool relu = GENERATE(false, true);
+  const Variable input = variable({4, 7}, 11), gamma = variable({7}, 12), beta = variable({7}, 13);
+  check_gradients([&](Tape& tape) { return ops::layer_norm(tape, 1e-5, relu, input, gamma, beta); },
+                  {{"input", input}, {"gamma", gamma}, {"beta", beta}}, 1000);
+}
+
 TEST_CASE("gradient of cross-entropy", "[ops]") {
   const Variable logits = variable({6, 5}, 1, 3);
   const Tensor labels = Tensor::from_host(std::vector<std::int32_t>{0, 4, 2, 2, 1, 3});
@@ -206,6 +213,8 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
   CHECK_THROWS_WITH(ops::batch_norm(tape, {}, variable({2, 4}, 4), {}, norm.gamma, norm.beta, norm.running_mean,
                                     norm.running_var),
                     ContainsSubstring("[batch_norm] expected parameters"));
+  CHECK_THROWS_WITH(ops::layer_norm(tape, 1e-5, false, variable({2, 4}, 4), norm.gamma, norm.beta),
+                    ContainsSubstring("[layer_norm] expected gamma and beta of shape [4], got [3] and [3]"));
   CHECK_THROWS_WITH(ops::cross_entropy(tape, image, Tensor::zeros({2}, DType::i32), nullptr),
                     ContainsSubstring("[cross_entropy] expected"));
 }

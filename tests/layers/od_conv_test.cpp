@@ -27,6 +27,7 @@ struct LayerCase {
   std::int64_t kernels;
   double temperature;
   bool training;
+  AttentionNorm norm = AttentionNorm::batch;
 };
 
 TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
@@ -38,11 +39,15 @@ TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
       {4, 8, 3, {1, 1, 1, 2}, 2, 2, false},
       {6, 4, 1, {2, 0, 1, 1}, 1, 1, true},
       {4, 4, 3, {1, 1, 1, 1}, 1, 1, true},
+      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::frozen},
+      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::layer},
   }));
   INFO("in " << c.in << ", out " << c.out << ", kernel " << c.kernel_size << ", K " << c.kernels << ", groups "
-             << c.params.groups << ", T " << c.temperature << ", training " << c.training);
+             << c.params.groups << ", T " << c.temperature << ", training " << c.training << ", norm "
+             << name_of(c.norm));
   ParameterStore store(DType::f64, 5);
-  const ODConv2d layer(store, "conv.", c.in, c.out, c.kernel_size, c.params, {.kernels = c.kernels});
+  const ODConv2d layer(store, "conv.", c.in, c.out, c.kernel_size, c.params,
+                       {.kernels = c.kernels, .norm = c.norm});
   store.allocate();
   // Biases and shifts away from their initial zeros, so that ReLU lets a part of the trunk through.
   for (const NamedVariable& parameter : parameters_of(store))
@@ -100,13 +105,14 @@ TEST_CASE("a training batch of one is refused with the remedy", "[od_conv]") {
     return layer.forward({tape, training, temperature_of(1)}, Variable(uniform_tensor<float>({1, 5, 5, 4}, 1)));
   };
   CHECK_THROWS_WITH(run(AttentionNorm::batch, true), ContainsSubstring("expected at least 2 samples") &&
-                                                         ContainsSubstring("--attention-norm frozen"));
+                                                         ContainsSubstring("--attention-norm layer"));
   CHECK_NOTHROW(run(AttentionNorm::batch, false));
   CHECK_NOTHROW(run(AttentionNorm::frozen, true));
+  CHECK_NOTHROW(run(AttentionNorm::layer, true));
 }
 
-TEST_CASE("a frozen attention norm leaves the running statistics alone", "[od_conv]") {
-  const AttentionNorm norm = GENERATE(AttentionNorm::batch, AttentionNorm::frozen);
+TEST_CASE("only the batch norm moves the running statistics", "[od_conv]") {
+  const AttentionNorm norm = GENERATE(AttentionNorm::batch, AttentionNorm::frozen, AttentionNorm::layer);
   ParameterStore store(DType::f64, 5);
   const ODConv2d layer(store, "", 4, 6, 3, {1, 1, 1, 1}, {.norm = norm});
   store.allocate();
@@ -124,7 +130,7 @@ TEST_CASE("layers refuse impossible shapes", "[layers]") {
   CHECK_THROWS_WITH(Conv2d(store, "c.", 3, 4, 3, {.stride = 0}), ContainsSubstring("stride 0"));
   CHECK_THROWS_WITH(ODConv2d(store, "d.", 4, 4, 3, {}, {.kernels = 17}),
                     ContainsSubstring("[od_conv2d] expected 1 to 16 kernels, got 17"));
-  CHECK_THROWS_WITH(parse_attention_norm("x"), ContainsSubstring("[attention_norm] expected batch or frozen, got x"));
+  CHECK_THROWS_WITH(parse_attention_norm("x"), ContainsSubstring("[attention_norm] expected batch, frozen or layer, got x"));
   CHECK_THROWS_WITH(parse_attention_init("x"), ContainsSubstring("[attention_init] expected kaiming or zero, got x"));
 }
 
