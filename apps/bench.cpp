@@ -101,14 +101,10 @@ void bench(const BenchCall& call) {
   console.print(text("memory    %10.1f MiB of tensors at most", static_cast<double>(peak_bytes) / mebibyte));
   console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_resident_bytes()) / mebibyte));
   if (!call.json) return;
-  const nlohmann::ordered_json json = {{"model", recipe.model.model},
-                                       {"kernels", recipe.model.kernels},
-                                       {"width", recipe.model.width},
-                                       {"batch_size", recipe.batch_size},
-                                       {"step_seconds", seconds},
-                                       {"images_per_second", images_per_second},
-                                       {"peak_bytes", peak_bytes},
-                                       {"peak_rss_bytes", peak_resident_bytes()}};
+  const nlohmann::ordered_json json = {{"model", recipe.model.model}, {"kernels", recipe.model.kernels},
+                                       {"width", recipe.model.width}, {"batch_size", recipe.batch_size},
+                                       {"step_seconds", seconds},     {"images_per_second", images_per_second},
+                                       {"peak_bytes", peak_bytes},    {"peak_rss_bytes", peak_resident_bytes()}};
   std::printf("%s\n", json.dump().c_str());
 }
 

@@ -9,6 +9,7 @@ namespace omniconv {
 void add_train(CLI::App& program, int& exit_code);
 void add_eval(CLI::App& program, int& exit_code);
 void add_bench(CLI::App& program, int& exit_code);
+void add_inspect(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 
 }  // namespace omniconv

@@ -44,7 +44,8 @@ void write_logits(const std::string& path, const Tensor& logits, const ImageSet&
 void eval(const EvalCall& call) {
   const DType precision = parse_precision(call.precision);
   const std::optional<double> temperature = parse_constant_temperature(call.temperature);
-  if (call.batch_size < 1) throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
+  if (call.batch_size < 1)
+    throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
   check_threads(call.threads);
   require_device();
   if (call.threads) set_threads(static_cast<int>(*call.threads));

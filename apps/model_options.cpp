@@ -15,10 +15,10 @@ void add_model_options(CLI::App& command, ModelWords& words,
   keep("kernels", command.add_option("--kernels", config.kernels, "Kernels K of an ODConv (1 for static models)"));
   keep("reduction", command.add_option("--reduction", config.reduction, "Width of the attention over its input's"));
   keep("downsample", command.add_option("--downsample", words.downsample, "1x1 shortcut convolutions: odconv, static"));
-  keep("attention_norm",
-       command.add_option("--attention-norm", words.attention_norm, "Norm of the attention trunk: batch, frozen, layer"));
-  keep("attention_init", command.add_option("--attention-init", words.attention_init,
-                                            "Heads of the attention start as: kaiming, zero"));
+  keep("attention_norm", command.add_option("--attention-norm", words.attention_norm,
+                                            "Norm of the attention trunk: batch, frozen, layer"));
+  keep("attention_init",
+       command.add_option("--attention-init", words.attention_init, "Heads of the attention start as: kaiming, zero"));
 }
 
 ModelConfig parse_model(const ModelWords& words) {

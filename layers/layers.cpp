@@ -14,6 +14,16 @@ void check_convolution(std::string_view where, std::int64_t in_channels, std::in
          "expected groups that divide ", in_channels, " and ", out_channels, " channels, got ", params.groups);
 }
 
+Cost& Cost::operator+=(const Cost& other) {
+  convolution += other.convolution;
+  attention += other.attention;
+  aggregation += other.aggregation;
+  scaling += other.scaling;
+  return *this;
+}
+
+std::int64_t convolution_cost(const ConvShape& shape) { return shape.weight_count() * shape.out_pixels(); }
+
 Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
                std::int64_t kernel_size, const Conv2dParams& params)
     : params_(params) {
@@ -28,6 +38,17 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in
 
 Variable Conv2d::forward(const Pass& pass, const Variable& input) const {
   return ops::conv2d(pass.tape, params_, input, weight_);
+}
+
+ConvShape Conv2d::shape(std::int64_t height, std::int64_t width) const {
+  const Shape& w = weight_.shape();
+  return {1, height, width, w[3] * params_.groups, w[0], w[1], w[2], params_};
+}
+
+Cost Conv2d::cost(std::int64_t height, std::int64_t width) const {
+  Cost cost;
+  cost.convolution = convolution_cost(shape(height, width));
+  return cost;
 }
 
 BatchNorm::BatchNorm(ParameterStore& store, const std::string& prefix, std::int64_t channels)
@@ -58,6 +79,12 @@ Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in
 
 Variable Linear::forward(const Pass& pass, const Variable& input) const {
   return ops::linear(pass.tape, input, weight_, bias_);
+}
+
+Cost Linear::cost() const {
+  Cost cost;
+  cost.convolution = weight_.value().count();
+  return cost;
 }
 
 }  // namespace omniconv

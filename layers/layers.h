@@ -19,11 +19,26 @@ struct Pass {
   Tensor temperature;  ///< of the attentions, f64 [1] on the device; may be undefined for static models
 };
 
+/// Multiply-accumulates of a forward pass over one image, by what they are for. Norms, activations and pools are not
+/// counted.
+struct Cost {
+  std::int64_t convolution = 0;  ///< what the static twin does as well, classifier included
+  std::int64_t attention = 0;    ///< trunk and heads
+  std::int64_t aggregation = 0;  ///< Σ_k p_k s ⊙ W_k
+  std::int64_t scaling = 0;      ///< x ⊙ c and f ⊙ y
+
+  std::int64_t total() const { return convolution + attention + aggregation + scaling; }
+  Cost& operator+=(const Cost& other);
+};
+
 /// A convolution of either kind: output [N, OH, OW, O] of input [N, H, W, I].
 class ConvLayer {
  public:
   virtual ~ConvLayer() = default;
   virtual Variable forward(const Pass& pass, const Variable& input) const = 0;
+  /// All extents for one image of `height` x `width` pixels.
+  virtual ConvShape shape(std::int64_t height, std::int64_t width) const = 0;
+  virtual Cost cost(std::int64_t height, std::int64_t width) const = 0;
 };
 
 /// Static convolution without bias; weight [O, R, S, I/g], Kaiming normal, fan-out.
@@ -33,6 +48,8 @@ class Conv2d : public ConvLayer {
   Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
          std::int64_t kernel_size, const Conv2dParams& params);
   Variable forward(const Pass& pass, const Variable& input) const override;
+  ConvShape shape(std::int64_t height, std::int64_t width) const override;
+  Cost cost(std::int64_t height, std::int64_t width) const override;
 
  private:
   Conv2dParams params_;
@@ -61,10 +78,14 @@ class Linear {
   Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
          double deviation);
   Variable forward(const Pass& pass, const Variable& input) const;
+  Cost cost() const;
 
  private:
   Variable weight_, bias_;
 };
+
+/// Multiply-accumulates of one image in a convolution without its attention.
+std::int64_t convolution_cost(const ConvShape& shape);
 
 /// @throws Error unless extents are at least 1 and the groups divide the channels.
 void check_convolution(std::string_view where, std::int64_t in_channels, std::int64_t out_channels,

@@ -78,6 +78,13 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
           apply(pass, kernel_, hidden)};
 }
 
+std::int64_t ODConvAttention::cost() const {
+  std::int64_t cost = fc_.value().count();
+  for (const Head* head : {&channel_, &filter_, &spatial_, &kernel_})
+    if (head->weight.defined()) cost += head->weight.value().count();
+  return cost;
+}
+
 ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                    std::int64_t out_channels, std::int64_t kernel_size, const Conv2dParams& params,
                    const ODConvOptions& options)
@@ -92,6 +99,23 @@ ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_
                                  {options.kernels, out_channels, group_in, kernel_size, kernel_size},
                                  true},
                                 Initializer::kaiming(out_channels * kernel_size * kernel_size));
+}
+
+ConvShape ODConv2d::shape(std::int64_t height, std::int64_t width) const {
+  const Shape& w = weight_.shape();
+  return {1, height, width, w[4] * params_.groups, w[1], w[2], w[3], params_};
+}
+
+Cost ODConv2d::cost(std::int64_t height, std::int64_t width) const {
+  const ConvShape conv = shape(height, width);
+  Cost cost;
+  cost.convolution = convolution_cost(conv);
+  cost.attention = attention_.cost();
+  const bool aggregates = attention_.spatial_.weight.defined() || attention_.kernel_.weight.defined();
+  if (aggregates) cost.aggregation = weight_.value().count();
+  cost.scaling = conv.in_pixels() * conv.in_channels;
+  if (attention_.filter_.weight.defined()) cost.scaling += conv.out_pixels() * conv.out_channels;
+  return cost;
 }
 
 ops::AttentionLogits ODConv2d::attention(const Pass& pass, const Variable& input) const {

@@ -47,6 +47,9 @@ class ODConvAttention {
   /// @throws Error for a training batch of one sample under AttentionNorm::batch, with the remedy.
   ops::AttentionLogits forward(const Pass& pass, const Variable& input) const;
 
+  /// Multiply-accumulates of trunk and heads for one image.
+  std::int64_t cost() const;
+
   /// Width of the trunk, max(int(I · reduction), 16).
   static std::int64_t trunk_width(std::int64_t in_channels, double reduction);
 
@@ -62,6 +65,8 @@ class ODConvAttention {
   Variable fc_;  // [A, I]
   BatchNorm bn_;
   Head channel_, filter_, spatial_, kernel_;
+
+  friend class ODConv2d;  // its cost depends on which heads there are
 };
 
 /// y_n = f_n ⊙ conv(x_n ⊙ c_n, Σ_k p_nk s_n ⊙ W_k); weight [K, O, R, S, I/g], Kaiming normal, fan-out, per kernel.
@@ -70,6 +75,8 @@ class ODConv2d : public ConvLayer {
   ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
            std::int64_t kernel_size, const Conv2dParams& params, const ODConvOptions& options);
   Variable forward(const Pass& pass, const Variable& input) const override;
+  ConvShape shape(std::int64_t height, std::int64_t width) const override;
+  Cost cost(std::int64_t height, std::int64_t width) const override;
   /// The attentions' logits for `input`, as forward() uses them.
   ops::AttentionLogits attention(const Pass& pass, const Variable& input) const;
 

@@ -39,4 +39,14 @@ Variable BasicBlock::forward(const Pass& pass, const Variable& input) const {
   return bn2_.forward(pass, output, true, shortcut);
 }
 
+Cost BasicBlock::cost(std::int64_t& height, std::int64_t& width) const {
+  Cost cost = conv1_->cost(height, width);
+  if (shortcut_conv_) cost += shortcut_conv_->cost(height, width);
+  const ConvShape shape = conv1_->shape(height, width);
+  height = shape.out_height();
+  width = shape.out_width();
+  cost += conv2_->cost(height, width);
+  return cost;
+}
+
 }  // namespace omniconv

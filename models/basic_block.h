@@ -20,6 +20,9 @@ class BasicBlock {
   /// input [N, H, W, I] -> [N, OH, OW, O], OH = ceil(H / stride).
   Variable forward(const Pass& pass, const Variable& input) const;
 
+  /// For one image of `height` x `width` pixels, which become those of the output.
+  Cost cost(std::int64_t& height, std::int64_t& width) const;
+
  private:
   std::unique_ptr<ConvLayer> conv1_;
   BatchNorm bn1_;

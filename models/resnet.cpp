@@ -87,6 +87,13 @@ Variable ResNet::forward(const Pass& pass, const Variable& images) const {
   return fc_->forward(pass, ops::global_average_pool(pass.tape, hidden));
 }
 
+Cost ResNet::cost(std::int64_t height, std::int64_t width) const {
+  Cost cost = conv1_.cost(height, width);
+  for (const auto& block : blocks_) cost += block->cost(height, width);
+  cost += fc_->cost();
+  return cost;
+}
+
 Model::Model(const ModelConfig& config, std::uint64_t seed, DType dtype)
     : config(checked(config)), store(dtype, seed), net(config, store), temperature(Tensor::zeros({1}, DType::f64)) {
   store.allocate();

@@ -62,6 +62,9 @@ class ResNet {
   /// images [N, 32, 32, 3] (any extent of at least 8) -> logits [N, classes].
   Variable forward(const Pass& pass, const Variable& images) const;
 
+  /// Multiply-accumulates for one image of `height` x `width` pixels.
+  Cost cost(std::int64_t height, std::int64_t width) const;
+
  private:
   Conv2d conv1_;
   BatchNorm bn1_;

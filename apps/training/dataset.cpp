@@ -42,9 +42,8 @@ Batch Dataset::gather(const Tensor& indices, DType dtype, const Augmentation& au
   dispatch("dataset", dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::gather_batch<T>(shape, {}, images_.data<std::uint8_t>(), labels_.data<std::uint8_t>(),
-                             indices.data<std::int32_t>(), augmentation.enabled, augmentation.seed,
-                             augmentation.epoch, batch.images.data<T>(), batch.labels.data<std::int32_t>(),
-                             main_stream());
+                             indices.data<std::int32_t>(), augmentation.enabled, augmentation.seed, augmentation.epoch,
+                             batch.images.data<T>(), batch.labels.data<std::int32_t>(), main_stream());
   });
   return batch;
 }

@@ -18,8 +18,8 @@ struct EpochMetrics {
   double train_accuracy = 0;
   double test_loss = 0;
   double test_accuracy = 0;
-  double images_per_second = 0;    ///< training alone, without the first two steps of a process
-  std::int64_t peak_bytes = 0;     ///< of the device allocator
+  double images_per_second = 0;     ///< training alone, without the first two steps of a process
+  std::int64_t peak_bytes = 0;      ///< of the device allocator
   std::int64_t peak_rss_bytes = 0;  ///< of the process
 
   friend bool operator==(const EpochMetrics&, const EpochMetrics&) = default;

@@ -65,7 +65,9 @@ std::string_view name_of(LearningRateSchedule schedule) {
   return schedule == LearningRateSchedule::cosine ? "cosine" : "step";
 }
 
-std::string_view name_of(Downsample downsample) { return downsample == Downsample::odconv ? "odconv" : "static"; }
+std::string_view name_of(Downsample downsample) {
+  return downsample == Downsample::odconv ? "odconv" : "static";
+}
 
 void check(const Recipe& recipe) {
   check(recipe.model);
@@ -79,8 +81,8 @@ void check(const Recipe& recipe) {
           "batch or --attention-norm layer");
   require(std::isfinite(recipe.lr) && recipe.lr >= 0, "a finite --lr of at least 0, got ", recipe.lr);
   require(recipe.momentum >= 0 && recipe.momentum < 1, "--momentum in [0, 1), got ", recipe.momentum);
-  require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0,
-          "a finite --weight-decay of at least 0, got ", recipe.weight_decay);
+  require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "a finite --weight-decay of at least 0, got ",
+          recipe.weight_decay);
   require(!recipe.nesterov || recipe.momentum > 0, "--momentum above 0 with --nesterov, got 0");
   require(recipe.seed >= 0, "--seed of at least 0, got ", recipe.seed);
   require(std::isfinite(recipe.lr_factor) && recipe.lr_factor > 0, "a finite --lr-factor above 0, got ",

@@ -43,9 +43,9 @@ struct Recipe {
 /// A `train` call: the recipe and what changes none of its numbers.
 struct TrainOptions {
   Recipe recipe;
-  std::set<std::string> given;  ///< keys of the recipe's JSON that the call named itself
-  std::string out;              ///< run folder; empty: a new one under runs/
-  std::string resume;           ///< run folder to continue; empty: a new run
+  std::set<std::string> given;            ///< keys of the recipe's JSON that the call named itself
+  std::string out;                        ///< run folder; empty: a new one under runs/
+  std::string resume;                     ///< run folder to continue; empty: a new run
   std::optional<std::int64_t> max_steps;  ///< optimizer steps of the run at which this call stops
   std::optional<std::int64_t> threads;
   bool log_steps = false;

@@ -44,14 +44,16 @@ std::string grouped(std::int64_t number) {
 
 std::string progress_line(const Moment& moment, int width) {
   const std::size_t limit = std::min(widest_line, static_cast<std::size_t>(std::max(width, 1)));
-  const std::string epoch = text("%lld/%lld", static_cast<long long>(moment.epoch), static_cast<long long>(moment.epochs));
+  const std::string epoch =
+      text("%lld/%lld", static_cast<long long>(moment.epoch), static_cast<long long>(moment.epochs));
   const std::string batch =
       text("%lld/%lld", static_cast<long long>(moment.batch), static_cast<long long>(moment.batches));
   const std::string loss = text("%.3f", moment.loss), accuracy = text("%.3f", moment.accuracy);
   const std::string speed = speed_text(moment.images_per_second), left = left_text(moment);
   // The most important first, so that a narrow terminal cuts off the least.
   const std::string forms[] = {
-      "epoch " + epoch + "  batch " + batch + "  loss " + loss + "  acc " + accuracy + "  " + speed + "/s  " + left + " left",
+      "epoch " + epoch + "  batch " + batch + "  loss " + loss + "  acc " + accuracy + "  " + speed + "/s  " + left +
+          " left",
       "epoch " + epoch + " batch " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
       epoch + " " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
       epoch + " " + batch + " " + loss + " " + accuracy + " " + speed + "/s " + left,
@@ -80,7 +82,9 @@ void Console::print(const std::string& line) {
   std::fflush(out_);
 }
 
-bool Console::due() const { return std::chrono::steady_clock::now() - last_ >= redraw_interval; }
+bool Console::due() const {
+  return std::chrono::steady_clock::now() - last_ >= redraw_interval;
+}
 
 void Console::show(const Moment& moment) {
   // One column stays free: a terminal breaks the line behind its last one.

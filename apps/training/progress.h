@@ -10,7 +10,7 @@ namespace omniconv {
 
 /// A moment of the training loop.
 struct Moment {
-  std::int64_t epoch = 0, epochs = 0;  ///< the epoch in progress, from 1
+  std::int64_t epoch = 0, epochs = 0;   ///< the epoch in progress, from 1
   std::int64_t batch = 0, batches = 0;  ///< finished ones of the epoch
   double loss = 0, accuracy = 0;        ///< of the epoch so far
   double images_per_second = 0;         ///< 0: not known yet

@@ -21,8 +21,8 @@ constexpr std::string_view where = "run";
 constexpr const char* program_key = "program";
 constexpr const char* program_name = "omniconv train";
 constexpr const char* own_names[] = {RunFolder::resume_name,  // first: without it nothing can be mixed up
-                                     RunFolder::last_name,    RunFolder::best_name,   RunFolder::metrics_name,
-                                     RunFolder::steps_name,   RunFolder::config_name};
+                                     RunFolder::last_name,   RunFolder::best_name,  RunFolder::metrics_name,
+                                     RunFolder::steps_name,  RunFolder::config_name};
 
 std::optional<std::string> read_if_present(const std::string& path) {
   std::error_code error;
@@ -35,7 +35,9 @@ std::optional<std::string> read_if_present(const std::string& path) {
 
 }  // namespace
 
-std::string RunFolder::file(const char* name) const { return (fs::path(path_) / name).string(); }
+std::string RunFolder::file(const char* name) const {
+  return (fs::path(path_) / name).string();
+}
 
 void RunFolder::prepare() const {
   std::error_code error;
@@ -45,7 +47,8 @@ void RunFolder::prepare() const {
          "; choose another --out");
   if (const auto text = read_if_present(file(config_name))) {
     const auto json = nlohmann::json::parse(*text, nullptr, false);
-    expect(json.is_object() && json.contains(program_key) && json[program_key] == program_name, where, file(config_name),
+    expect(json.is_object() && json.contains(program_key) && json[program_key] == program_name, where,
+           file(config_name),
            ": expected a new folder or one of an earlier run, got another program's config.json; choose another --out");
   }
   expect_writable(where, file(config_name));
@@ -96,8 +99,8 @@ std::vector<EpochMetrics> RunFolder::read_metrics() const {
 SafetensorsFile RunFolder::read_resume() const {
   std::error_code error;
   expect(fs::is_directory(path_, error), where, path_, ": expected the folder of a run to resume, got no such folder");
-  expect(fs::exists(file(resume_name), error), where, path_, ": expected the folder of a run to resume, got one without ",
-         resume_name);
+  expect(fs::exists(file(resume_name), error), where, path_,
+         ": expected the folder of a run to resume, got one without ", resume_name);
   return read_safetensors(file(resume_name));
 }
 
@@ -113,11 +116,13 @@ StepLog::StepLog(const RunFolder& folder, std::int64_t finished_steps) : path_(f
   }
   write_file(where, path_, kept);
   file_ = std::fopen(path_.c_str(), "ae");
-  expect(file_ != nullptr, where, path_, ": expected a file to append to, got: ",
-         std::generic_category().message(errno));
+  expect(file_ != nullptr, where, path_,
+         ": expected a file to append to, got: ", std::generic_category().message(errno));
 }
 
-StepLog::~StepLog() { std::fclose(file_); }
+StepLog::~StepLog() {
+  std::fclose(file_);
+}
 
 void StepLog::append(std::int64_t first, const std::vector<double>& losses, DType precision) {
   const int digits = precision == DType::f64 ? 17 : 9;
@@ -127,8 +132,8 @@ void StepLog::append(std::int64_t first, const std::vector<double>& losses, DTyp
     written = std::fprintf(file_, "{\"step\": %lld, \"loss\": %.*g}\n", step, digits, losses[i]) > 0 && written;
   }
   written = std::fflush(file_) == 0 && written;
-  expect(written, where, path_, ": expected to append ", losses.size(), " lines, got: ",
-         std::generic_category().message(errno));
+  expect(written, where, path_, ": expected to append ", losses.size(),
+         " lines, got: ", std::generic_category().message(errno));
 }
 
 void expect_writable(std::string_view where, const std::string& path) {

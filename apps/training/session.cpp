@@ -42,8 +42,10 @@ std::unique_ptr<Trainer> make_trainer(Recipe& recipe) {
 }
 
 Start start_new(const TrainOptions& options) {
-  Start start{options.recipe, RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
-              nullptr, {}};
+  Start start{options.recipe,
+              RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
+              nullptr,
+              {}};
   Recipe& recipe = start.recipe;
   start.trainer = make_trainer(recipe);
   if (!recipe.init.empty()) load_weights(recipe.init, start.trainer->model());
@@ -92,8 +94,9 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
     const nlohmann::json config_json = to_json(*config);
     for (const auto& [key, value] : config_json.items()) keys.insert(key);
     const std::vector<std::string> changed = differences(*config, recipe, keys);
-    expect(changed.empty(), "resume", folder.file(RunFolder::config_name), ": expected the run's own configuration, got ",
-           changed.empty() ? "" : changed.front(), ": undo the change, or start a new run");
+    expect(changed.empty(), "resume", folder.file(RunFolder::config_name),
+           ": expected the run's own configuration, got ", changed.empty() ? "" : changed.front(),
+           ": undo the change, or start a new run");
   }
   const std::string configured = recipe.data;
   if (options.given.contains("data")) recipe.data = options.recipe.data;

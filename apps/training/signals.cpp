@@ -36,6 +36,8 @@ StopSignals::~StopSignals() {
   ::sigaction(SIGTERM, &old_terminate_, nullptr);
 }
 
-int StopSignals::received() { return received_signal; }
+int StopSignals::received() {
+  return received_signal;
+}
 
 }  // namespace omniconv

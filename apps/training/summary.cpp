@@ -36,8 +36,8 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
       concat("device   ", device_kind(), ", ", device_name(), threads, recipe.precision == DType::f64 ? ", f64" : ""),
       concat("data     ", recipe.data, ": ", grouped(trainer.train_count()), " training and ",
              grouped(trainer.test_count()), " test images"),
-      concat("recipe   ", recipe.epochs, " epochs of ", trainer.steps_per_epoch(), " steps, batch ",
-             recipe.batch_size, ", ", rate_text(recipe)),
+      concat("recipe   ", recipe.epochs, " epochs of ", trainer.steps_per_epoch(), " steps, batch ", recipe.batch_size,
+             ", ", rate_text(recipe)),
       concat("         SGD momentum ", recipe.momentum, recipe.nesterov ? " (Nesterov)" : "", ", weight decay ",
              recipe.weight_decay, ", seed ", recipe.seed),
       concat("         ", input, model.dynamic() ? ", " + temperature_text(recipe.temperature) : ""),
@@ -51,8 +51,7 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
 }
 
 std::string table_heading(bool dynamic) {
-  return concat("epoch        lr", dynamic ? "       T" : "",
-                "  train loss  accuracy   test loss  accuracy  images/s");
+  return concat("epoch        lr", dynamic ? "       T" : "", "  train loss  accuracy   test loss  accuracy  images/s");
 }
 
 std::string table_line(const EpochMetrics& metrics, bool dynamic) {

@@ -19,8 +19,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch,
-                      kernels::ClassificationTotals* totals) {
+Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, kernels::ClassificationTotals* totals) {
   Tape tape;
   model.store.begin_gradients();
   const Variable logits = model.net.forward(model.pass(tape, true), Variable(batch.images));
@@ -70,8 +69,8 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
   const std::int64_t epoch = step_ / steps_per_epoch();
   const auto seed = static_cast<std::uint64_t>(recipe_.seed);
   const Augmentation augmentation{recipe_.augment, seed, static_cast<std::uint64_t>(epoch)};
-  const Tensor order = Tensor::from_host(
-      epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle));
+  const Tensor order =
+      Tensor::from_host(epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle));
   if (step_ % steps_per_epoch() == 0) totals_.write({});
   sgd_.set_learning_rate(learning_rate_at(recipe_, epoch));
   speed_.start();
@@ -110,8 +109,8 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
 
   const kernels::ClassificationTotals totals = totals_.read();
   const double speed = speed_.images_per_second();
-  const double images_left = static_cast<double>(last_step - step_) / static_cast<double>(steps) *
-                             static_cast<double>(train_.count());
+  const double images_left =
+      static_cast<double>(last_step - step_) / static_cast<double>(steps) * static_cast<double>(train_.count());
   const auto evaluations_left = static_cast<double>((last_step - 1) / steps - (step_ - 1) / steps + 1);
   console.show(Moment{.epoch = (step_ - 1) / steps + 1,
                       .epochs = recipe_.epochs,
@@ -126,7 +125,8 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
 EpochMetrics Trainer::evaluate_epoch(Console& console) {
   const auto start = std::chrono::steady_clock::now();
   const Evaluation test = evaluate(model_, test_, evaluation_batch_size, {}, [&](std::int64_t done) {
-    if (console.due()) console.show(text("evaluating: %s of %s images", grouped(done).c_str(), grouped(test_.count()).c_str()));
+    if (console.due())
+      console.show(text("evaluating: %s of %s images", grouped(done).c_str(), grouped(test_.count()).c_str()));
   });
   evaluation_seconds_ = seconds_since(start);
   expect(std::isfinite(test.loss), where, "expected a finite test loss, got ", test.loss, " after step ", step_,

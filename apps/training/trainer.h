@@ -20,8 +20,7 @@
 namespace omniconv {
 
 /// One optimizer step: forward, loss, backward, SGD. `totals` grows by the batch. Returns the loss [1].
-Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch,
-                      kernels::ClassificationTotals* totals);
+Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, kernels::ClassificationTotals* totals);
 
 /// A model in training, with everything that decides how it goes on.
 class Trainer {
@@ -65,16 +64,17 @@ class Trainer {
   Model model_;
   Sgd sgd_;
 
-  std::int64_t step_ = 0;             // finished optimizer steps of the run: its whole position
-  DeviceTotals totals_;               // of the epoch in progress
-  std::optional<Best> best_;          // among whole epochs
-  std::optional<SafetensorsFile> displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
+  std::int64_t step_ = 0;     // finished optimizer steps of the run: its whole position
+  DeviceTotals totals_;       // of the epoch in progress
+  std::optional<Best> best_;  // among whole epochs
+  std::optional<SafetensorsFile>
+      displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
 
-  Tensor losses_;               // [steps per epoch]: each step's loss of the epoch in progress
+  Tensor losses_;                // [steps per epoch]: each step's loss of the epoch in progress
   std::int64_t seen_steps_ = 0;  // those whose loss was read
-  double temperature_ = 1;      // of the last step
+  double temperature_ = 1;       // of the last step
   SpeedMeter speed_;
-  double epoch_speed_ = 0;      // images per second of the epoch just trained
+  double epoch_speed_ = 0;  // images per second of the epoch just trained
   double evaluation_seconds_ = 0;
 };
 

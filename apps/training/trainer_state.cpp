@@ -44,8 +44,7 @@ SafetensorsFile Trainer::resume_file() const {
   SafetensorsFile file{model_.store.state(), {}};
   add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(sgd_.velocity()));
   const kernels::ClassificationTotals totals = totals_.read();
-  file.tensors.emplace(totals_name,
-                       make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
+  file.tensors.emplace(totals_name, make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
 
   // Where the data lie is the machine's affair; what they are belongs to the run.
   Recipe recipe = recipe_;

@@ -47,8 +47,9 @@ TEST_CASE("a recipe survives the way through JSON text") {
 TEST_CASE("JSON that is no recipe is refused with the file's name and the reason") {
   nlohmann::json json = to_json(Recipe{});
   json.erase("momentum");
-  CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a/config.json"); }),
-             StartsWith("[config] a/config.json: expected the configuration of a run") && ContainsSubstring("momentum"));
+  CHECK_THAT(
+      message_of<Error>([&] { recipe_from_json(json, "a/config.json"); }),
+      StartsWith("[config] a/config.json: expected the configuration of a run") && ContainsSubstring("momentum"));
   json = to_json(Recipe{});
   json["epochs"] = 0;
   CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a"); }), ContainsSubstring("--epochs of 1 to"));

@@ -73,8 +73,8 @@ Words operator+(Words words, const Words& more) {
 }
 
 Words small_train(const std::string& data, const std::string& out) {
-  return {"train", "--data", data, "--width", "8", "--kernels", "2", "--epochs", "2", "--batch-size", "12",
-          "--temperature", "1", "--out", out};
+  return {"train", "--data",       data, "--width",       "8", "--kernels", "2", "--epochs",
+          "2",     "--batch-size", "12", "--temperature", "1", "--out",     out};
 }
 
 TEST_CASE("help and version exit with 0") {

@@ -72,15 +72,17 @@ TEST_CASE("--resume accepts equal options, names conflicting ones and leaves a f
   conflict.recipe.epochs = 5;
   conflict.recipe.lr = 0.5;
   CHECK(message_of<UsageError>([&] { train_quietly(conflict); }) ==
-        "[resume] " + run + ": expected the run's own options, got --epochs 5 instead of 2, --lr 0.5 instead of 0.02: "
-        "leave them out, or start a new run");
+        "[resume] " + run +
+            ": expected the run's own options, got --epochs 5 instead of 2, --lr 0.5 instead of 0.02: "
+            "leave them out, or start a new run");
 
   const TemporaryFolder other;
   TrainOptions other_data = resume_options(run);
   other_data.given = {"data"};
   other_data.recipe.data = write_small_data(other, 38);
-  CHECK_THAT(message_of<Error>([&] { train_quietly(other_data); }),
-             ContainsSubstring("expected the data that the run was trained on, got others in " + other_data.recipe.data));
+  CHECK_THAT(
+      message_of<Error>([&] { train_quietly(other_data); }),
+      ContainsSubstring("expected the data that the run was trained on, got others in " + other_data.recipe.data));
 
   // The same data elsewhere are the same data; the configuration remembers the new place.
   std::filesystem::rename(data, folder.file("moved"));

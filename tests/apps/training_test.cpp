@@ -1,6 +1,6 @@
 // Whole runs in this process: equal bytes, interruptions, the evaluator, the order of the images.
-#include <csignal>
 #include <cmath>
+#include <csignal>
 
 #include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
@@ -68,7 +68,8 @@ TEST_CASE("a run that stops and goes on, within epochs too, ends like one that n
     REQUIRE(train_quietly(options) == 0);
     // Where a run stops, best.safetensors is the best of the lines, the one of the stop included.
     double best = 0;
-    for (const auto& line : timeless_metrics(folder.file("pieces"))) best = std::max<double>(best, line["test_accuracy"]);
+    for (const auto& line : timeless_metrics(folder.file("pieces")))
+      best = std::max<double>(best, line["test_accuracy"]);
     const LoadedModel loaded = load_model(folder.file("pieces/best.safetensors"), DType::f32);
     CHECK(evaluate(*loaded.model, Dataset(load_data(data).test)).accuracy == best);
     CHECK(timeless_metrics(folder.file("pieces")).back()["step"] == steps);
@@ -165,8 +166,9 @@ TEST_CASE("without shuffling and augmentation a run sees the records in the orde
       labels.push_back(records.labels[static_cast<std::size_t>(i)]);
       for (std::int64_t p = 0; p < 1024; ++p)
         for (std::int64_t c = 0; c < 3; ++c)
-          pixels.push_back((records.images[static_cast<std::size_t>(i * image_bytes + c * 1024 + p)] / 255.0 - mean[c]) /
-                           deviation[c]);
+          pixels.push_back(
+              (records.images[static_cast<std::size_t>(i * image_bytes + c * 1024 + p)] / 255.0 - mean[c]) /
+              deviation[c]);
     }
     const Batch batch{Tensor::from_host(pixels, {12, 32, 32, 3}), Tensor::from_host(labels)};
     const double loss = train_on_batch(model, sgd, batch, nullptr).to_doubles()[0];
@@ -209,7 +211,9 @@ TEST_CASE("a static net of a batch of one trains, and --init starts from given w
   options.recipe.seed = 5;
   options.out = folder.file("b");
   REQUIRE(train_quietly(options) == 0);
-  const auto weights = [&](const char* run) { return read_safetensors(folder.file(run)).tensors.at("layer4.1.conv2.weight"); };
+  const auto weights = [&](const char* run) {
+    return read_safetensors(folder.file(run)).tensors.at("layer4.1.conv2.weight");
+  };
   CHECK(weights("a/last.safetensors") == weights("b/last.safetensors"));
 }
 

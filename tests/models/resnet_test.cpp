@@ -17,6 +17,16 @@ TEST_CASE("parameter counts are the article's", "[models]") {
   CHECK(parameters({.model = "resnet18", .kernels = 1}) == 11173962);
 }
 
+TEST_CASE("multiply-accumulates per image, by part", "[models]") {
+  const auto cost = [](const ModelConfig& config) { return Model(config, 0).net.cost(32, 32); };
+  CHECK(cost({.model = "od_resnet18", .kernels = 4}).total() == 600853360);
+  CHECK(cost({.model = "od_resnet18", .kernels = 4}).aggregation == 43941888);
+  CHECK(cost({.model = "od_resnet18", .kernels = 1}).total() == 567895728);
+  const Cost fixed = cost({.model = "resnet18", .kernels = 1});
+  CHECK(fixed.total() == 555422720);
+  CHECK(fixed.total() == fixed.convolution);
+}
+
 TEST_CASE("names and shapes are PyTorch's", "[models]") {
   const Model model({.model = "od_resnet18", .width = 16, .kernels = 4}, 0);
   const auto state = model.store.state();
