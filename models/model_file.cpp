@@ -1,4 +1,5 @@
 // What a checkpoint says about its model: our metadata, or else names and shapes.
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -30,11 +31,19 @@ std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t
   return (*shape)[axis];
 }
 
-/// The reduction that gives the trunk widths of the file: of the one stored there and the usual fractions the first that
-/// fits every layer.
+/// The reduction that gives the trunk widths of the file: of the one stored there, the usual one and the least that
+/// the widths allow, the first that fits every layer.
 double infer_reduction(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
                        const std::string& source) {
-  std::vector<double> candidates = {1.0 / 16, 1.0 / 8, 1.0 / 4, 1.0 / 2, 1.0, 1.0 / 32, 1.0 / 64};
+  std::vector<double> candidates = {1.0 / 16};
+  // A layer of I channels and width A allows reductions from A / I on: the largest of these bounds is the tightest.
+  double bound = 0;
+  for (const auto& [name, tensor] : tensors) {
+    if (!name.ends_with("attention.fc.weight") || tensor.shape.size() < 2 || tensor.shape[1] < 1) continue;
+    if (tensor.shape[0] > ODConvAttention::trunk_width(1, 1))
+      bound = std::max(bound, static_cast<double>(tensor.shape[0]) / static_cast<double>(tensor.shape[1]));
+  }
+  if (bound > 0 && bound <= 1) candidates.push_back(bound);
   if (const auto found = metadata.find("reduction"); found != metadata.end()) {
     char* end = nullptr;
     const double stored = std::strtod(found->second.c_str(), &end);
@@ -49,7 +58,7 @@ double infer_reduction(const Tensors& tensors, const std::map<std::string, std::
     }
     if (fits) return reduction;
   }
-  fail("checkpoint", source, ": expected attention widths of one reduction (1/64 to 1), got others");
+  fail("checkpoint", source, ": expected attention widths of one reduction up to 1, got others");
 }
 
 /// The fewest digits that read back as the same number.

@@ -73,7 +73,7 @@ TEST_CASE("impossible values are refused by name") {
       {[](Recipe& r) { r.model.width = 12; }, "a width that is a multiple of 8, got 12"},
       {[](Recipe& r) { r.epochs = 0; }, "--epochs of 1 to 1000000, got 0"},
       {[](Recipe& r) { r.batch_size = 0; }, "--batch-size of 1 to 1000000, got 0"},
-      {[](Recipe& r) { r.batch_size = 1; }, "larger batch or --attention-norm frozen"},
+      {[](Recipe& r) { r.batch_size = 1; }, "larger batch or --attention-norm layer"},
       {[](Recipe& r) { r.lr = -1; }, "a finite --lr of at least 0, got -1"},
       {[=](Recipe& r) { r.lr = nan; }, "a finite --lr of at least 0, got nan"},
       {[](Recipe& r) { r.momentum = 1; }, "--momentum in [0, 1), got 1"},

@@ -97,7 +97,7 @@ TEST_CASE("impossible options exit with 2, one line and no file") {
   check_one_line_error(train + Words{"--frobnicate"}, 2, "--frobnicate");
   check_one_line_error(train + Words{"--kernels", "0"}, 2, "1 to 16 kernels, got 0");
   check_one_line_error(train + Words{"--temperature", "0:1:1"}, 2, "0:1:1");
-  check_one_line_error(train + Words{"--batch-size", "1"}, 2, "--attention-norm frozen");
+  check_one_line_error(train + Words{"--batch-size", "1"}, 2, "--attention-norm layer");
   check_one_line_error(train + Words{"--model", "resnet18", "--kernels", "4"}, 2, "1 kernel for the static model");
   check_one_line_error(train + Words{"--epochs", "many"}, 2, "many");
   check_one_line_error(train + Words{"--lr", "nan"}, 2, "a finite --lr");
