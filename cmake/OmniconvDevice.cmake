@@ -25,6 +25,8 @@ target_compile_options(omniconv_device INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall
 if(OMNICONV_SANITIZE)
   target_compile_options(omniconv_device INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${OMNICONV_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>)
+  # Under sanitizers GCC 12 warns wrongly of std::function members in the standard library's headers.
+  target_compile_options(omniconv_device INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>)
   target_link_options(omniconv_device INTERFACE -fsanitize=${OMNICONV_SANITIZE})
 endif()
 
