@@ -183,8 +183,8 @@ def summary(name: str, tensor: Tensor) -> Tensor:
 def run_module(net: nn.Module, case: Case, dtype: torch.dtype) -> Outcome:
     """Forward and backward of a layer or block for the loss sum(output * cotangent)."""
     seed, training = case["seed"], case["mode"] == "train"
-    fill_model(net, seed)
-    net.to(dtype).train(training)
+    fill_model(net.to(dtype), seed)  # a module that is filled in f32 and widened then would be off by f32's rounding
+    net.train(training)
     odconv.set_temperature(net, case["temperature"])
     probe = Probe(net)
     shape = (case["batch"], case["in_planes"], case["height"], case["width"])
@@ -210,8 +210,8 @@ def run_block(case: Case, dtype: torch.dtype, form: str) -> Outcome:
 def build_network(case: Case, dtype: torch.dtype, form: str) -> odconv.ResNet:
     keys = ("model", "width", "kernels", "reduction", "downsample", "classes")
     net = odconv.build(**{key: case[key] for key in keys}, form=form)
-    fill_model(net, case["seed"])
-    return net.to(dtype)
+    fill_model(net.to(dtype), case["seed"])
+    return net
 
 
 def network_input(case: Case, name: str) -> Tensor:

@@ -26,7 +26,7 @@ Results run_network(const Case& test) {
   return results;
 }
 
-TEST_CASE("whole nets agree with PyTorch in f64", "[pytorch][.open]") {
+TEST_CASE("whole nets agree with PyTorch in f64", "[pytorch]") {
   const Fixture fixture = read_fixture("network.f64");
   REQUIRE(fixture.cases.size() >= 2);
   for (const Case& test : fixture.cases)

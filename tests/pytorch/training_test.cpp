@@ -69,7 +69,7 @@ Results run_training(const Case& test) {
   return results;
 }
 
-TEST_CASE("training agrees with PyTorch in f64, step by step", "[pytorch][.open]") {
+TEST_CASE("training agrees with PyTorch in f64, step by step", "[pytorch]") {
   const Fixture fixture = read_fixture("training.f64");
   REQUIRE_FALSE(fixture.cases.empty());
   for (const Case& test : fixture.cases)
