@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "kernels/error.h"
+#include "kernels/half.h"
 
 namespace omniconv {
 
@@ -27,6 +28,14 @@ struct DTypeOf<float> {
 template <>
 struct DTypeOf<double> {
   static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<f16> {
+  static constexpr DType value = DType::f16;
 };
 template <>
 struct DTypeOf<std::uint8_t> {

@@ -23,7 +23,7 @@ struct HostTensor {
   friend bool operator==(const HostTensor&, const HostTensor&) = default;
 };
 
-/// A tensor of f32, f64, u8, i32 or i64 from its values. @throws Error unless `values` has count(shape) elements.
+/// A tensor of any type from its values. @throws Error unless `values` has count(shape) elements.
 template <class T>
 HostTensor make_host_tensor(const std::vector<T>& values, Shape shape);
 
@@ -39,11 +39,9 @@ std::vector<float> to_floats(const HostTensor& tensor, std::string_view name);
 /// The values of a tensor of i64, i32 or u8. @throws Error naming `name` for floating types.
 std::vector<std::int64_t> to_integers(const HostTensor& tensor, std::string_view name);
 
-/// Bit patterns of f16 (5 exponent, 10 fraction bits) and bf16 (8 and 7): to nearest, ties to even, straight from f64.
-std::uint16_t f16_from_double(double value);
-std::uint16_t bf16_from_double(double value);
-double double_from_f16(std::uint16_t bits);
-double double_from_bf16(std::uint16_t bits);
+/// `value` rounded to Half, bf16 or f16, in one step: by way of f32 a value just beside a tie would be rounded twice.
+template <class Half>
+Half round_to_half(double value);
 
 template <class T>
 HostTensor make_host_tensor(const std::vector<T>& values, Shape shape) {

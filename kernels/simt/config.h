@@ -8,7 +8,7 @@
 #define OMNICONV_CUDA 0
 #endif
 
-#if OMNICONV_CUDA
+#if OMNICONV_CUDA && defined(__CUDACC__)
 #define OMNI_KERNEL __global__
 #define OMNI_DEVICE __device__ __forceinline__
 #define OMNI_HOST_DEVICE __host__ __device__

@@ -1,6 +1,7 @@
 // Conversions between stored and computed types.
 #include "engine/host_tensor.h"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -12,14 +13,25 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
-struct Half {
+std::uint16_t f16_from_double(double value) {
+  return round_to_half<f16>(value).bits;
+}
+std::uint16_t bf16_from_double(double value) {
+  return round_to_half<bf16>(value).bits;
+}
+template <class Half>
+double to_double(std::uint16_t bits) {
+  return std::bit_cast<Half>(bits);
+}
+
+struct Format {
   const char* name;
   std::uint16_t (*from)(double);
   double (*to)(std::uint16_t);
   std::uint16_t infinity_bits;
 };
-constexpr Half halves[] = {{"f16", f16_from_double, double_from_f16, 0x7C00},
-                           {"bf16", bf16_from_double, double_from_bf16, 0x7F80}};
+constexpr Format formats[] = {{"f16", f16_from_double, to_double<f16>, 0x7C00},
+                              {"bf16", bf16_from_double, to_double<bf16>, 0x7F80}};
 
 TEST_CASE("known bit patterns of f16 and bf16") {
   CHECK(f16_from_double(1) == 0x3C00);
@@ -38,7 +50,7 @@ TEST_CASE("known bit patterns of f16 and bf16") {
 }
 
 TEST_CASE("every f16 and bf16 survives the way through f64, and half-way values go to even") {
-  for (const Half& half : halves) {
+  for (const Format& half : formats) {
     INFO(half.name);
     for (unsigned bits = 0; bits < half.infinity_bits; ++bits) {
       for (const unsigned sign : {0u, 0x8000u}) {
@@ -59,7 +71,7 @@ TEST_CASE("every f16 and bf16 survives the way through f64, and half-way values 
 }
 
 TEST_CASE("infinite, too large and undefined values keep their meaning in f16 and bf16") {
-  for (const Half& half : halves) {
+  for (const Format& half : formats) {
     INFO(half.name);
     CHECK(half.from(infinity) == half.infinity_bits);
     CHECK(half.from(-infinity) == (half.infinity_bits | 0x8000));
