@@ -12,6 +12,22 @@ void add(const T* source, T* target, std::int64_t count, Stream stream) {
 }
 
 template <class T>
+void add_bias_residual(const T* input, const T* bias, const T* residual, bool relu, T* output, std::int64_t rows,
+                       std::int64_t columns, Stream stream) {
+  for_each_element(rows, columns, stream, [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t c) {
+    const std::int64_t i = row * columns + c;
+    const T sum = input[i] + bias[c] + (residual ? residual[i] : T(0));
+    output[i] = relu && sum < T(0) ? T(0) : sum;
+  });
+}
+
+template <class T>
+void mask_negative(const T* output, const T* d_output, T* masked, std::int64_t count, Stream stream) {
+  for_each_index(count, stream,
+                 [=] OMNI_HOST_DEVICE(std::int64_t i) { masked[i] = output[i] > T(0) ? d_output[i] : T(0); });
+}
+
+template <class T>
 void split_groups(const T* source, T* target, std::int64_t rows, std::int64_t groups, std::int64_t width,
                   Stream stream) {
   for_each_element(rows * groups, width, stream, [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t j) {
@@ -29,9 +45,11 @@ void merge_groups(const T* source, T* target, std::int64_t rows, std::int64_t gr
   });
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                               \
-  template void add(const T*, T*, std::int64_t, Stream);                                                      \
-  template void split_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, Stream);                 \
+#define OMNICONV_INSTANTIATE(T)                                                                                \
+  template void add(const T*, T*, std::int64_t, Stream);                                                       \
+  template void add_bias_residual(const T*, const T*, const T*, bool, T*, std::int64_t, std::int64_t, Stream); \
+  template void mask_negative(const T*, const T*, T*, std::int64_t, Stream);                                   \
+  template void split_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, Stream);                  \
   template void merge_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, bool, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)

@@ -11,6 +11,15 @@ namespace omniconv::kernels {
 template <class T>
 void add(const T* source, T* target, std::int64_t count, Stream stream);
 
+/// output[r, c] = relu?(input[r, c] + bias[c] + residual[r, c]); residual may be nullptr, output may be input.
+template <class T>
+void add_bias_residual(const T* input, const T* bias, const T* residual, bool relu, T* output, std::int64_t rows,
+                       std::int64_t columns, Stream stream);
+
+/// masked[i] = output[i] > 0 ? d_output[i] : 0, the gradient in front of a ReLU.
+template <class T>
+void mask_negative(const T* output, const T* d_output, T* masked, std::int64_t count, Stream stream);
+
 /// target[g, r, j] = source[r, g, j]: rows of `groups` parts of `width` elements become one matrix per group.
 template <class T>
 void split_groups(const T* source, T* target, std::int64_t rows, std::int64_t groups, std::int64_t width,

@@ -1,5 +1,7 @@
 #include "layers/layers.h"
 
+#include "layers/graph.h"
+
 namespace omniconv {
 
 void check_convolution(std::string_view where, std::int64_t in_channels, std::int64_t out_channels,
@@ -22,7 +24,9 @@ Cost& Cost::operator+=(const Cost& other) {
   return *this;
 }
 
-std::int64_t convolution_cost(const ConvShape& shape) { return shape.weight_count() * shape.out_pixels(); }
+std::int64_t convolution_cost(const ConvShape& shape) {
+  return shape.weight_count() * shape.out_pixels();
+}
 
 Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
                std::int64_t kernel_size, const Conv2dParams& params)
@@ -71,14 +75,40 @@ Variable BatchNorm::forward_by_sample(const Pass& pass, const Variable& input, b
   return ops::layer_norm(pass.tape, ops::BatchNormMode{}.epsilon, relu, input, gamma_, beta_);
 }
 
+NormedConv::NormedConv(ParameterStore& store, const std::string& prefix, const std::string& norm_prefix,
+                       std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded)
+    : prefix_(prefix), norm_prefix_(norm_prefix), conv_(std::move(conv)) {
+  if (folded)
+    bias_ = store.add_parameter({prefix + "bias", {out_channels}, {}, false}, Initializer::value(0));
+  else
+    norm_ = std::make_unique<BatchNorm>(store, norm_prefix, out_channels);
+}
+
+Variable NormedConv::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual) const {
+  const Variable convolved = conv_->forward(pass, input);
+  const Variable output = norm_ ? norm_->forward(pass, convolved, relu, residual)
+                                : ops::add_bias(pass.tape, convolved, bias_, relu, residual);
+  if (pass.graph) pass.graph->add_convolution(*this, input, relu, residual, output);
+  return output;
+}
+
+Variable global_average_pool(const Pass& pass, const Variable& input) {
+  const Variable output = ops::global_average_pool(pass.tape, input);
+  if (pass.graph) pass.graph->add_average_pool(input, output);
+  return output;
+}
+
 Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
                double deviation)
-    : weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},
+    : prefix_(prefix),
+      weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},
                                   Initializer::normal(deviation))),
       bias_(store.add_parameter({prefix + "bias", {out_features}, {}, false}, Initializer::value(0))) {}
 
 Variable Linear::forward(const Pass& pass, const Variable& input) const {
-  return ops::linear(pass.tape, input, weight_, bias_);
+  const Variable output = ops::linear(pass.tape, input, weight_, bias_);
+  if (pass.graph) pass.graph->add_linear(*this, input, output);
+  return output;
 }
 
 Cost Linear::cost() const {

@@ -4,6 +4,7 @@
 // the layer's name with its trailing dot ("layer1.0.conv1.").
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "engine/autograd.h"
@@ -12,11 +13,14 @@
 
 namespace omniconv {
 
+class Graph;
+
 /// What a forward pass needs besides the input.
 struct Pass {
   Tape& tape;
   bool training = false;
-  Tensor temperature;  ///< of the attentions, f64 [1] on the device; may be undefined for static models
+  Tensor temperature;      ///< of the attentions, f64 [1] on the device; may be undefined for static models
+  Graph* graph = nullptr;  ///< where the layers leave a record of themselves, if wanted (layers/graph.h)
 };
 
 /// Multiply-accumulates of a forward pass over one image, by what they are for. Norms, activations and pools are not
@@ -39,6 +43,8 @@ class ConvLayer {
   /// All extents for one image of `height` x `width` pixels.
   virtual ConvShape shape(std::int64_t height, std::int64_t width) const = 0;
   virtual Cost cost(std::int64_t height, std::int64_t width) const = 0;
+  /// [O, R, S, I/g], or [K, O, R, S, I/g] of a dynamic one.
+  virtual const Variable& weight() const = 0;
 };
 
 /// Static convolution without bias; weight [O, R, S, I/g], Kaiming normal, fan-out.
@@ -50,6 +56,7 @@ class Conv2d : public ConvLayer {
   Variable forward(const Pass& pass, const Variable& input) const override;
   ConvShape shape(std::int64_t height, std::int64_t width) const override;
   Cost cost(std::int64_t height, std::int64_t width) const override;
+  const Variable& weight() const override { return weight_; }
 
  private:
   Conv2dParams params_;
@@ -67,6 +74,11 @@ class BatchNorm {
   /// relu?(layer norm of input [N, C]) with this layer's parameters: no sample sees another, no statistics move.
   Variable forward_by_sample(const Pass& pass, const Variable& input, bool relu) const;
 
+  const Variable& gamma() const { return gamma_; }
+  const Variable& beta() const { return beta_; }
+  const Variable& running_mean() const { return running_mean_; }
+  const Variable& running_var() const { return running_var_; }
+
  private:
   Variable gamma_, beta_, running_mean_, running_var_;
   std::int64_t* batches_tracked_;
@@ -80,9 +92,43 @@ class Linear {
   Variable forward(const Pass& pass, const Variable& input) const;
   Cost cost() const;
 
+  const Variable& weight() const { return weight_; }
+  const Variable& bias() const { return bias_; }
+  const std::string& prefix() const { return prefix_; }
+
  private:
+  std::string prefix_;
   Variable weight_, bias_;
 };
+
+/// relu?(norm(conv(input)) + residual?): a convolution and the batch norm behind it; in a folded model the convolution
+/// and the bias that the norm has become.
+class NormedConv {
+ public:
+  /// `prefix` is that of the convolution, `norm_prefix` ("bn1.") that of the norm, which a folded one does not have.
+  NormedConv(ParameterStore& store, const std::string& prefix, const std::string& norm_prefix,
+             std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded);
+
+  /// input [N, H, W, I] -> [N, OH, OW, O]; residual like the output, or empty.
+  Variable forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual = {}) const;
+
+  const ConvLayer& conv() const { return *conv_; }
+  /// The norm, or nullptr, and the bias, or an empty variable: one of the two.
+  const BatchNorm* norm() const { return norm_.get(); }
+  const Variable& bias() const { return bias_; }
+  /// "layer1.0.conv1." and "layer1.0.bn1."
+  const std::string& prefix() const { return prefix_; }
+  const std::string& norm_prefix() const { return norm_prefix_; }
+
+ private:
+  std::string prefix_, norm_prefix_;
+  std::unique_ptr<ConvLayer> conv_;
+  std::unique_ptr<BatchNorm> norm_;
+  Variable bias_;
+};
+
+/// output [N, C] = mean over the pixels of input [N, H, W, C].
+Variable global_average_pool(const Pass& pass, const Variable& input);
 
 /// Multiply-accumulates of one image in a convolution without its attention.
 std::int64_t convolution_cost(const ConvShape& shape);

@@ -28,7 +28,9 @@ std::string_view name_of(AttentionNorm norm) {
   }
   return "unknown";
 }
-std::string_view name_of(AttentionInit init) { return init == AttentionInit::kaiming ? "kaiming" : "zero"; }
+std::string_view name_of(AttentionInit init) {
+  return init == AttentionInit::kaiming ? "kaiming" : "zero";
+}
 
 std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduction) {
   return std::max<std::int64_t>(static_cast<std::int64_t>(static_cast<double>(in_channels) * reduction), 16);
@@ -37,14 +39,14 @@ std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduc
 ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                                  std::int64_t out_channels, std::int64_t kernel_size, std::int64_t groups,
                                  const ODConvOptions& options)
-    : norm_(options.norm),
-      fc_(store.add_parameter({prefix + "fc.weight",
-                               {trunk_width(in_channels, options.reduction), in_channels},
-                               {trunk_width(in_channels, options.reduction), in_channels, 1, 1},
-                               false},
-                              Initializer::kaiming(trunk_width(in_channels, options.reduction)))),
-      bn_(store, prefix + "bn.", trunk_width(in_channels, options.reduction)) {
+    : norm_(options.norm) {
   const std::int64_t width = trunk_width(in_channels, options.reduction);
+  fc_.weight = store.add_parameter({prefix + "fc.weight", {width, in_channels}, {width, in_channels, 1, 1}, false},
+                                   Initializer::kaiming(width));
+  if (options.folded && norm_ != AttentionNorm::layer)
+    fc_.bias = store.add_parameter({prefix + "fc.bias", {width}, {}, false}, Initializer::value(0));
+  else
+    bn_ = std::make_unique<BatchNorm>(store, prefix + "bn.", width);
   const bool depthwise = groups == in_channels && in_channels == out_channels;
   channel_ = make_head(store, prefix + "channel_fc.", width, in_channels, options.init);
   if (!depthwise) filter_ = make_head(store, prefix + "filter_fc.", width, out_channels, options.init);
@@ -55,8 +57,7 @@ ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefi
 
 ODConvAttention::Head ODConvAttention::make_head(ParameterStore& store, const std::string& prefix, std::int64_t width,
                                                  std::int64_t outputs, AttentionInit init) const {
-  const Initializer weights =
-      init == AttentionInit::zero ? Initializer::value(0) : Initializer::kaiming(outputs);
+  const Initializer weights = init == AttentionInit::zero ? Initializer::value(0) : Initializer::kaiming(outputs);
   return {store.add_parameter({prefix + "weight", {outputs, width}, {outputs, width, 1, 1}, false}, weights),
           store.add_parameter({prefix + "bias", {outputs}, {}, false}, Initializer::value(0))};
 }
@@ -66,20 +67,24 @@ Variable ODConvAttention::apply(const Pass& pass, const Head& head, const Variab
 }
 
 ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& input) const {
-  expect(!pass.training || norm_ != AttentionNorm::batch || input.value().size(0) >= 2, "od_conv2d",
+  expect(!pass.training || norm_ != AttentionNorm::batch || !bn_ || input.value().size(0) >= 2, "od_conv2d",
          "expected at least 2 samples in a training batch (the attention's batch norm averages over samples), got ",
          input.value().size(0), ": use a larger --batch-size or --attention-norm layer");
   const Variable pooled = ops::global_average_pool(pass.tape, input);
-  const Variable trunk = ops::linear(pass.tape, pooled, fc_, {});
-  const Variable hidden = norm_ == AttentionNorm::layer
-                              ? bn_.forward_by_sample(pass, trunk, true)
-                              : bn_.forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
+  const Variable trunk = ops::linear(pass.tape, pooled, fc_.weight, {});
+  Variable hidden;
+  if (norm_ == AttentionNorm::layer)
+    hidden = bn_->forward_by_sample(pass, trunk, true);
+  else if (bn_)
+    hidden = bn_->forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
+  else
+    hidden = ops::add_bias(pass.tape, trunk, fc_.bias, true);
   return {apply(pass, channel_, hidden), apply(pass, filter_, hidden), apply(pass, spatial_, hidden),
           apply(pass, kernel_, hidden)};
 }
 
 std::int64_t ODConvAttention::cost() const {
-  std::int64_t cost = fc_.value().count();
+  std::int64_t cost = fc_.weight.value().count();
   for (const Head* head : {&channel_, &filter_, &spatial_, &kernel_})
     if (head->weight.defined()) cost += head->weight.value().count();
   return cost;
@@ -91,8 +96,7 @@ ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_
     : params_(params),
       attention_((check_convolution("od_conv2d", in_channels, out_channels, kernel_size, params), store),
                  prefix + "attention.", in_channels, out_channels, kernel_size, params.groups, options) {
-  expect(options.kernels >= 1 && options.kernels <= 16, "od_conv2d", "expected 1 to 16 kernels, got ",
-         options.kernels);
+  expect(options.kernels >= 1 && options.kernels <= 16, "od_conv2d", "expected 1 to 16 kernels, got ", options.kernels);
   const std::int64_t group_in = in_channels / params.groups;
   weight_ = store.add_parameter({prefix + "weight",
                                  {options.kernels, out_channels, kernel_size, kernel_size, group_in},
@@ -111,10 +115,10 @@ Cost ODConv2d::cost(std::int64_t height, std::int64_t width) const {
   Cost cost;
   cost.convolution = convolution_cost(conv);
   cost.attention = attention_.cost();
-  const bool aggregates = attention_.spatial_.weight.defined() || attention_.kernel_.weight.defined();
+  const bool aggregates = attention_.spatial().weight.defined() || attention_.kernel().weight.defined();
   if (aggregates) cost.aggregation = weight_.value().count();
   cost.scaling = conv.in_pixels() * conv.in_channels;
-  if (attention_.filter_.weight.defined()) cost.scaling += conv.out_pixels() * conv.out_channels;
+  if (attention_.filter().weight.defined()) cost.scaling += conv.out_pixels() * conv.out_channels;
   return cost;
 }
 

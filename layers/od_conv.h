@@ -1,5 +1,5 @@
-// ODConv: the attention trunk with its four heads, and the dynamic convolution it steers (Li, Zhou, Yao: Omni-dimensional
-// dynamic convolution, ICLR 2022).
+// ODConv: the attention trunk with its four heads, and the dynamic convolution it steers (Li, Zhou, Yao:
+// Omni-dimensional dynamic convolution, ICLR 2022).
 #pragma once
 
 #include <string>
@@ -33,15 +33,15 @@ struct ODConvOptions {
   double reduction = 0.0625;
   AttentionNorm norm = AttentionNorm::batch;
   AttentionInit init = AttentionInit::kaiming;
+  bool folded = false;  ///< the trunk's batch norm is part of its FC, which has a bias then; a layer norm stays
 };
 
-/// h = ReLU(BatchNorm(W_fc · mean_hw(x))) and the logits of the four heads. A head is absent where its attention is 1:
-/// filter for depth-wise, spatial for 1x1, kernel for K = 1.
+/// h = ReLU(BatchNorm(W_fc · mean_hw(x))), folded ReLU(W_fc · mean_hw(x) + b_fc), and the logits of the four heads. A
+/// head is absent where its attention is 1: filter for depth-wise, spatial for 1x1, kernel for K = 1.
 class ODConvAttention {
  public:
-  ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
-                  std::int64_t out_channels, std::int64_t kernel_size, std::int64_t groups,
-                  const ODConvOptions& options);
+  ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
+                  std::int64_t kernel_size, std::int64_t groups, const ODConvOptions& options);
 
   /// input [N, H, W, I] -> logits [N, I], [N, O], [N, R·S], [N, K].
   /// @throws Error for a training batch of one sample under AttentionNorm::batch, with the remedy.
@@ -53,20 +53,29 @@ class ODConvAttention {
   /// Width of the trunk, max(int(I · reduction), 16).
   static std::int64_t trunk_width(std::int64_t in_channels, double reduction);
 
- private:
+  /// A fully connected layer; empty variables where there is none.
   struct Head {
-    Variable weight, bias;
+    Variable weight, bias;  // [outputs, A], [outputs]
   };
+  AttentionNorm norm_kind() const { return norm_; }
+  /// W_fc [A, I] and, folded, its bias [A].
+  const Head& trunk() const { return fc_; }
+  /// nullptr where it was folded into the trunk.
+  const BatchNorm* norm() const { return bn_.get(); }
+  const Head& channel() const { return channel_; }
+  const Head& filter() const { return filter_; }
+  const Head& spatial() const { return spatial_; }
+  const Head& kernel() const { return kernel_; }
+
+ private:
   Head make_head(ParameterStore& store, const std::string& prefix, std::int64_t width, std::int64_t outputs,
                  AttentionInit init) const;
   static Variable apply(const Pass& pass, const Head& head, const Variable& hidden);
 
   AttentionNorm norm_;
-  Variable fc_;  // [A, I]
-  BatchNorm bn_;
+  Head fc_;
+  std::unique_ptr<BatchNorm> bn_;
   Head channel_, filter_, spatial_, kernel_;
-
-  friend class ODConv2d;  // its cost depends on which heads there are
 };
 
 /// y_n = f_n ⊙ conv(x_n ⊙ c_n, Σ_k p_nk s_n ⊙ W_k); weight [K, O, R, S, I/g], Kaiming normal, fan-out, per kernel.
@@ -77,8 +86,10 @@ class ODConv2d : public ConvLayer {
   Variable forward(const Pass& pass, const Variable& input) const override;
   ConvShape shape(std::int64_t height, std::int64_t width) const override;
   Cost cost(std::int64_t height, std::int64_t width) const override;
+  const Variable& weight() const override { return weight_; }
   /// The attentions' logits for `input`, as forward() uses them.
   ops::AttentionLogits attention(const Pass& pass, const Variable& input) const;
+  const ODConvAttention& attention() const { return attention_; }
 
  private:
   Conv2dParams params_;

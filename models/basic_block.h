@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "models/resnet.h"
@@ -24,12 +24,8 @@ class BasicBlock {
   Cost cost(std::int64_t& height, std::int64_t& width) const;
 
  private:
-  std::unique_ptr<ConvLayer> conv1_;
-  BatchNorm bn1_;
-  std::unique_ptr<ConvLayer> conv2_;
-  BatchNorm bn2_;
-  std::unique_ptr<ConvLayer> shortcut_conv_;
-  std::unique_ptr<BatchNorm> shortcut_bn_;
+  NormedConv conv1_, conv2_;
+  std::optional<NormedConv> shortcut_;
 };
 
 }  // namespace omniconv

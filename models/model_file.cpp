@@ -79,20 +79,24 @@ std::map<std::string, HostTensor> without_module_prefix(Tensors tensors) {
 }
 
 std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
-  return {{"model", config.model},
-          {"width", concat(config.width)},
-          {"kernels", concat(config.kernels)},
-          {"reduction", exact_text(config.reduction)},
-          {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
-          {"classes", concat(config.classes)},
-          {"attention_norm", std::string(name_of(config.attention_norm))},
-          {"attention_init", std::string(name_of(config.attention_init))}};
+  std::map<std::string, std::string> metadata = {
+      {"model", config.model},
+      {"width", concat(config.width)},
+      {"kernels", concat(config.kernels)},
+      {"reduction", exact_text(config.reduction)},
+      {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
+      {"classes", concat(config.classes)},
+      {"attention_norm", std::string(name_of(config.attention_norm))},
+      {"attention_init", std::string(name_of(config.attention_init))}};
+  if (config.folded) metadata["folded"] = "yes";  // for readers; names tell as well
+  return metadata;
 }
 
 ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
                              const std::string& source) {
   ModelConfig config;
   const bool dynamic = tensors.contains("layer1.0.conv1.attention.fc.weight");
+  config.folded = tensors.contains("conv1.bias");
   const std::int64_t third_stage = blocks_in_stage(tensors, 3);
   config.width = extent(tensors, "conv1.weight", 4, 0, source);
   config.classes = extent(tensors, "fc.weight", 2, 0, source);
@@ -105,6 +109,8 @@ ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string,
     config.downsample =
         tensors.contains("layer2.0.downsample.0.attention.fc.weight") ? Downsample::odconv : Downsample::fixed;
   }
+  if (config.folded && tensors.contains("layer1.0.conv1.attention.bn.weight"))
+    config.attention_norm = AttentionNorm::layer;  // the one norm that does not fold
   // What shapes do not show.
   try {
     if (const auto found = metadata.find("attention_norm"); found != metadata.end())

@@ -37,7 +37,9 @@ const ModelConfig& checked(const ModelConfig& config) {
 
 }  // namespace
 
-bool ModelConfig::dynamic() const { return stages_of(model).dynamic; }
+bool ModelConfig::dynamic() const {
+  return stages_of(model).dynamic;
+}
 
 const std::vector<std::string>& model_names() {
   static const std::vector<std::string> names = [] {
@@ -53,8 +55,8 @@ void check(const ModelConfig& config) {
     if (!condition) throw UsageError(concat("[model] expected ", parts...));
   };
   const Stages& stages = stages_of(config.model);
-  require(config.width >= 8 && config.width % 8 == 0 && config.width <= 4096,
-          "a width that is a multiple of 8, got ", config.width);
+  require(config.width >= 8 && config.width % 8 == 0 && config.width <= 4096, "a width that is a multiple of 8, got ",
+          config.width);
   require(config.kernels >= 1 && config.kernels <= 16, "1 to 16 kernels, got ", config.kernels);
   require(stages.dynamic || config.kernels == 1, "1 kernel for the static model ", config.model, ", got ",
           config.kernels);
@@ -63,8 +65,10 @@ void check(const ModelConfig& config) {
 }
 
 ResNet::ResNet(const ModelConfig& config, ParameterStore& store)
-    : conv1_(store, "conv1.", image_channels, config.width, 3, {.stride = 1, .padding = 1}),
-      bn1_(store, "bn1.", config.width) {
+    : conv1_(store, "conv1.", "bn1.",
+             std::make_unique<Conv2d>(store, "conv1.", image_channels, config.width, 3,
+                                      Conv2dParams{.stride = 1, .padding = 1}),
+             config.width, config.folded) {
   const Stages& stages = stages_of(config.model);
   std::int64_t channels = config.width;
   for (std::size_t stage = 0; stage < stages.blocks.size(); ++stage) {
@@ -82,13 +86,13 @@ ResNet::ResNet(const ModelConfig& config, ParameterStore& store)
 ResNet::~ResNet() = default;
 
 Variable ResNet::forward(const Pass& pass, const Variable& images) const {
-  Variable hidden = bn1_.forward(pass, conv1_.forward(pass, images), true);
+  Variable hidden = conv1_.forward(pass, images, true);
   for (const auto& block : blocks_) hidden = block->forward(pass, hidden);
-  return fc_->forward(pass, ops::global_average_pool(pass.tape, hidden));
+  return fc_->forward(pass, global_average_pool(pass, hidden));
 }
 
 Cost ResNet::cost(std::int64_t height, std::int64_t width) const {
-  Cost cost = conv1_.cost(height, width);
+  Cost cost = conv1_.conv().cost(height, width);
   for (const auto& block : blocks_) cost += block->cost(height, width);
   cost += fc_->cost();
   return cost;
@@ -98,6 +102,16 @@ Model::Model(const ModelConfig& config, std::uint64_t seed, DType dtype)
     : config(checked(config)), store(dtype, seed), net(config, store), temperature(Tensor::zeros({1}, DType::f64)) {
   store.allocate();
   set_temperature(1);
+}
+
+Graph Model::graph(std::int64_t height, std::int64_t width) const {
+  const Variable image(Tensor::zeros({1, height, width, image_channels}, store.dtype()));
+  Graph graph(image);
+  Tape tape(false);
+  Pass recording = pass(tape, false);
+  recording.graph = &graph;
+  net.forward(recording, image);
+  return graph;
 }
 
 void Model::set_temperature(double value) const {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/host_tensor.h"
+#include "layers/graph.h"
 #include "layers/od_conv.h"
 
 namespace omniconv {
@@ -30,6 +31,7 @@ struct ModelConfig {
   std::int64_t classes = 10;
   AttentionNorm attention_norm = AttentionNorm::batch;
   AttentionInit attention_init = AttentionInit::kaiming;
+  bool folded = false;  ///< batch norms are part of the convolutions before them (models/folding.h): for inference
 
   bool dynamic() const;
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
@@ -66,8 +68,7 @@ class ResNet {
   Cost cost(std::int64_t height, std::int64_t width) const;
 
  private:
-  Conv2d conv1_;
-  BatchNorm bn1_;
+  NormedConv conv1_;
   std::vector<std::unique_ptr<BasicBlock>> blocks_;
   std::unique_ptr<Linear> fc_;
 };
@@ -84,7 +85,9 @@ struct Model {
 
   void set_temperature(double value) const;
   /// A pass over this model's parameters with its temperature.
-  Pass pass(Tape& tape, bool training) const { return {tape, training, temperature}; }
+  Pass pass(Tape& tape, bool training) const { return {tape, training, temperature, nullptr}; }
+  /// What the net consists of; its shapes are those of one image of `height` x `width` pixels.
+  Graph graph(std::int64_t height = 32, std::int64_t width = 32) const;
 };
 
 }  // namespace omniconv

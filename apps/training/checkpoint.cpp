@@ -47,6 +47,7 @@ std::string describe(const ModelConfig& config) {
     if (config.downsample == Downsample::fixed) text += ", static down-sampling";
     if (config.reduction != ModelConfig{}.reduction) text += concat(", reduction ", config.reduction);
   }
+  if (config.folded) text += ", folded";
   return config.classes == ModelConfig{}.classes ? text : concat(text, ", ", config.classes, " classes");
 }
 
@@ -76,6 +77,8 @@ void load_weights(const std::string& path, Model& model) {
   stored.attention_init = asked.attention_init;
   stored.reduction = asked.reduction;
   if (!stored.dynamic()) stored.downsample = asked.downsample;
+  expect(stored.folded == asked.folded, where, path,
+         ": expected a checkpoint with batch norms, got a folded one: take the checkpoint that was folded");
   if (stored != asked) {
     std::string remedy = "--model " + stored.model;
     if (stored.width != asked.width) remedy += concat(" --width ", stored.width);

@@ -16,6 +16,10 @@ Variable global_average_pool(Tape& tape, const Variable& input);
 /// output [N, O] = input [N, I] · weightᵀ [O, I] + bias [O]; bias may be empty.
 Variable linear(Tape& tape, const Variable& input, const Variable& weight, const Variable& bias);
 
+/// output = relu?(input [..., C] + bias [C] + residual), residual like input or empty: what is left of a batch norm
+/// that was folded into the convolution before it.
+Variable add_bias(Tape& tape, const Variable& input, const Variable& bias, bool relu, const Variable& residual = {});
+
 /// Static convolution: output [N, OH, OW, O] of input [N, H, W, I] and weight [O, R, S, I/g].
 Variable conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight);
 

@@ -77,6 +77,27 @@ TEST_CASE("gradient of batch norm", "[ops]") {
       inputs, 1000);
 }
 
+TEST_CASE("gradient of add_bias", "[ops]") {
+  const bool relu = GENERATE(false, true);
+  const bool add = GENERATE(false, true);
+  INFO("relu " << relu << ", residual " << add);
+  // As for batch norm, nothing lies within a step of ReLU's kink.
+  const Variable input = variable({3, 2, 3, 5}, 11), residual = variable({3, 2, 3, 5}, 12), bias = variable({5}, 13);
+  std::vector<NamedVariable> inputs{{"input", input}, {"bias", bias}};
+  if (add) inputs.push_back({"residual", residual});
+  check_gradients([&](Tape& tape) { return ops::add_bias(tape, input, bias, relu, add ? residual : Variable()); },
+                  inputs, 1000);
+}
+
+TEST_CASE("add_bias refuses what does not fit", "[ops]") {
+  Tape tape;
+  const Variable input = variable({2, 3, 5}, 1);
+  CHECK_THROWS_WITH(ops::add_bias(tape, input, variable({4}, 2), true),
+                    ContainsSubstring("[add_bias] expected a bias of shape [5], got [4]"));
+  CHECK_THROWS_WITH(ops::add_bias(tape, input, variable({5}, 2), true, variable({2, 3, 4}, 3)),
+                    ContainsSubstring("expected a residual of shape [2, 3, 5], got [2, 3, 4]"));
+}
+
 TEST_CASE("batch norm moves the running statistics as PyTorch does", "[ops]") {
   // Rows 1, 2, 6 have mean 3 and unbiased variance 7.
   const Variable input(Tensor::from_host(std::vector<double>{1, 2, 6}, {3, 1}));
