@@ -10,6 +10,7 @@ void add_train(CLI::App& program, int& exit_code);
 void add_eval(CLI::App& program, int& exit_code);
 void add_bench(CLI::App& program, int& exit_code);
 void add_inspect(CLI::App& program, int& exit_code);
+void add_convert(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 
 }  // namespace omniconv

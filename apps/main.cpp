@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     omniconv::add_eval(program, exit_code);
     omniconv::add_bench(program, exit_code);
     omniconv::add_inspect(program, exit_code);
+    omniconv::add_convert(program, exit_code);
     omniconv::add_synth(program, exit_code);
     program.parse(argc, argv);
     return exit_code;

@@ -71,6 +71,13 @@ Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, 
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
 }
 
+void BatchNorm::estimate_statistics(const Variable& input) const {
+  Tape tape(false);
+  ops::BatchNormMode mode;
+  mode.momentum = 1;
+  ops::batch_norm(tape, mode, input, {}, gamma_, beta_, running_mean_.value(), running_var_.value());
+}
+
 Variable BatchNorm::forward_by_sample(const Pass& pass, const Variable& input, bool relu) const {
   return ops::layer_norm(pass.tape, ops::BatchNormMode{}.epsilon, relu, input, gamma_, beta_);
 }

@@ -74,6 +74,9 @@ class BatchNorm {
   /// relu?(layer norm of input [N, C]) with this layer's parameters: no sample sees another, no statistics move.
   Variable forward_by_sample(const Pass& pass, const Variable& input, bool relu) const;
 
+  /// Sets the running statistics to those of `input` [..., C]: its mean and unbiased variance over all rows.
+  void estimate_statistics(const Variable& input) const;
+
   const Variable& gamma() const { return gamma_; }
   const Variable& beta() const { return beta_; }
   const Variable& running_mean() const { return running_mean_; }

@@ -90,6 +90,10 @@ class ODConv2d : public ConvLayer {
   /// The attentions' logits for `input`, as forward() uses them.
   ops::AttentionLogits attention(const Pass& pass, const Variable& input) const;
   const ODConvAttention& attention() const { return attention_; }
+  /// The static convolution that is this one on average over the samples of `attentions`, [O, R, S, I/g]:
+  ///   W̄[o, t, i] = 1/N Σ_n f_no c_ni s_nt Σ_k p_nk W_k[o, t, i]
+  /// the joint mean, which is not the product of the attentions' means.
+  Tensor mean_weight(const ops::Attentions& attentions) const;
 
  private:
   Conv2dParams params_;

@@ -50,6 +50,17 @@ struct AttentionLogits {
   Variable kernel;   // [N, K]
 };
 
+/// The four attentions of ODConv; undefined where absent, which stands for 1.
+struct Attentions {
+  Tensor channel;  // c [N, I]
+  Tensor filter;   // f [N, O]
+  Tensor spatial;  // s [N, R·S]
+  Tensor kernel;   // p [N, K]
+};
+
+/// c, f, s = sigmoid(z/T) and p = softmax(z/T); temperature f64 [1] on the device. Not differentiable by itself.
+Attentions attentions(const AttentionLogits& logits, const Tensor& temperature);
+
 /// y_n = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k) with c, f, s = sigmoid(z/T), p = softmax(z/T).
 /// input [N, H, W, I], weight [K, O, R, S, I/g], temperature f64 [1] on the device. The gradients of the logits never
 /// divide by an attention (docs/odconv.md).

@@ -14,14 +14,14 @@ constexpr const char* name = "od_conv2d";
 struct OdConvContext {
   ConvShape shape;
   std::int64_t kernels = 1;
-  Tensor temperature;                        // f64 [1]
-  Tensor channel, filter, spatial, kernel;   // attentions, undefined where absent
-  Tensor output;                             // [N, OH, OW, O], only with filter attention
+  Tensor temperature;  // f64 [1]
+  Attentions values;
+  Tensor output;  // [N, OH, OW, O], only with filter attention
 
   template <class T>
   AttentionValues<T> attention() const {
-    return {channel.data_or_null<T>(), filter.data_or_null<T>(), spatial.data_or_null<T>(), kernel.data_or_null<T>(),
-            kernels};
+    return {values.channel.data_or_null<T>(), values.filter.data_or_null<T>(), values.spatial.data_or_null<T>(),
+            values.kernel.data_or_null<T>(), kernels};
   }
 };
 
@@ -133,6 +133,15 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
 
 }  // namespace
 
+Attentions attentions(const AttentionLogits& logits, const Tensor& temperature) {
+  expect(logits.channel.defined(), name, "expected channel logits, which every ODConv has, got none");
+  return dispatch(name, logits.channel.value().dtype(), [&](auto zero) -> Attentions {
+    using T = decltype(zero);
+    return {sigmoid_attention<T>(logits.channel, temperature), sigmoid_attention<T>(logits.filter, temperature),
+            sigmoid_attention<T>(logits.spatial, temperature), softmax_attention<T>(logits.kernel, temperature)};
+  });
+}
+
 Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
                    const AttentionLogits& logits, const Tensor& temperature) {
   const ConvShape shape = checked_shape(params, input, weight, logits, temperature);
@@ -141,10 +150,7 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
     OdConvContext context{.shape = shape,
                           .kernels = weight.value().size(0),
                           .temperature = temperature,
-                          .channel = sigmoid_attention<T>(logits.channel, temperature),
-                          .filter = sigmoid_attention<T>(logits.filter, temperature),
-                          .spatial = sigmoid_attention<T>(logits.spatial, temperature),
-                          .kernel = softmax_attention<T>(logits.kernel, temperature),
+                          .values = attentions(logits, temperature),
                           .output = {}};
     Tensor output = Tensor::empty({shape.samples, shape.out_height(), shape.out_width(), shape.out_channels},
                                   input.value().dtype());
@@ -152,7 +158,7 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
                           output.data<T>(), main_stream());
     if (!tape.needs_backward({&input, &weight, &logits.channel, &logits.filter, &logits.spatial, &logits.kernel}))
       return Variable(output);
-    if (context.filter.defined()) context.output = output;
+    if (context.values.filter.defined()) context.output = output;
     return tape.record(name, output, [=](const Tensor& d_output) {
       backward<T>(context, input, weight, logits, d_output);
     });
