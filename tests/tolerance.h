@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/error.h"
+#include "kernels/half.h"
 #include "tests/catch.h"
 
 namespace omniconv::test {
@@ -55,6 +56,26 @@ void require_close(const std::vector<A>& actual, const std::vector<B>& expected,
   }
   FAIL(concat(what, ": ", failures, " of ", actual.size(), " differ, worst at ", worst, ": got ", actual[worst],
               ", expected ", expected[worst]));
+}
+
+/// What ‖a - b‖ / ‖b‖ of results computed in T may be, with b from f64.
+template <class T>
+constexpr double allowed_error() {
+  return std::is_same_v<T, bf16> ? 5e-3 : std::is_same_v<T, f16> ? 1e-3 : std::is_same_v<T, float> ? 1e-5 : 1e-12;
+}
+
+/// Fails the test unless ‖actual - expected‖ / ‖expected‖ is what T allows.
+template <class T, class A, class B>
+void require_small_error(const std::vector<A>& actual, const std::vector<B>& expected, const std::string& what) {
+  INFO(what);
+  REQUIRE(actual.size() == expected.size());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const auto a = static_cast<double>(actual[i]), b = static_cast<double>(expected[i]);
+    difference += (a - b) * (a - b);
+    norm += b * b;
+  }
+  REQUIRE(std::sqrt(difference) <= allowed_error<T>() * std::sqrt(norm));
 }
 
 }  // namespace omniconv::test

@@ -12,10 +12,12 @@
 #define OMNI_KERNEL __global__
 #define OMNI_DEVICE __device__ __forceinline__
 #define OMNI_HOST_DEVICE __host__ __device__
+#define OMNI_UNROLL _Pragma("unroll")  // in front of a loop whose arrays have to stay in registers
 #else
 #define OMNI_KERNEL
 #define OMNI_DEVICE inline
 #define OMNI_HOST_DEVICE
+#define OMNI_UNROLL
 #endif
 
 namespace omniconv::simt {

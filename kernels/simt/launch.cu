@@ -132,4 +132,15 @@ void run_blocks(const Launch& launch) {
 void set_thread_order_seed(std::optional<std::uint64_t>) {}
 #endif
 
+std::size_t shared_bytes_limit() {
+#if OMNICONV_CUDA
+  int device = 0, bytes = 0;
+  detail::check_cuda(cudaGetDevice(&device), "launch");
+  detail::check_cuda(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "launch");
+  return static_cast<std::size_t>(bytes);
+#else
+  return max_shared_bytes;
+#endif
+}
+
 }  // namespace omniconv::simt

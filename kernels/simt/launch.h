@@ -33,6 +33,9 @@ void run_blocks(const Launch& launch);
 
 }  // namespace detail
 
+/// Bytes of shared memory that a block may take on the device of the build: of the current GPU, or Hopper's.
+std::size_t shared_bytes_limit();
+
 /// On the CPU: start and resume the threads of each block in an order that depends on the seed, or without one in
 /// the order of their numbers. Overrides the environment variable OMNICONV_SIMT_SHUFFLE. On CUDA: does nothing.
 void set_thread_order_seed(std::optional<std::uint64_t> seed);

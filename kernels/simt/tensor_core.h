@@ -47,39 +47,32 @@ OMNI_DEVICE Vec<float, 2> unpack(unsigned word) {
 /// Loads 1, 2 or 4 matrices of 8x8 16-bit elements from shared memory. Lane 8·m + r says where row r of matrix m lies,
 /// 16 bytes at a multiple of 16; what the lanes behind say is not used. Word m of a lane holds the two elements of
 /// matrix m at (lane / 4, 2 · (lane % 4)) and behind; transposed, at (2 · (lane % 4), lane / 4) and below. All lanes of
-/// the warp take part, here and in the products.
+/// the warp take part, here and in the products; what they wrote to the rows themselves needs a barrier in between.
 template <int Matrices, bool Transposed = false>
 OMNI_DEVICE Vec<unsigned, Matrices> ldmatrix(const void* row) {
   static_assert(Matrices == 1 || Matrices == 2 || Matrices == 4);
   const auto address = static_cast<unsigned>(__cvta_generic_to_shared(row));
   Vec<unsigned, Matrices> words;
   if constexpr (Matrices == 1 && !Transposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(words[0]) : "r"(address) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(words[0]) : "r"(address));
   } else if constexpr (Matrices == 1) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];"
-                 : "=r"(words[0])
-                 : "r"(address)
-                 : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%0}, [%1];" : "=r"(words[0]) : "r"(address));
   } else if constexpr (Matrices == 2 && !Transposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
                  : "=r"(words[0]), "=r"(words[1])
-                 : "r"(address)
-                 : "memory");
+                 : "r"(address));
   } else if constexpr (Matrices == 2) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
                  : "=r"(words[0]), "=r"(words[1])
-                 : "r"(address)
-                 : "memory");
+                 : "r"(address));
   } else if constexpr (!Transposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
+                 : "r"(address));
   } else {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
-                 : "r"(address)
-                 : "memory");
+                 : "r"(address));
   }
   return words;
 }

@@ -1,0 +1,36 @@
+// The aggregated convolution of ODConv on tensor cores, in bf16 and f16: algorithm B on CUDA.
+//
+// A block builds a tile of Σ_k q_nkt W_k for each of its samples in shared memory, rounded to 16 bits once, and uses it
+// for all of the samples' pixels there; K kernels are read once per block and step. Forward and data gradient are the
+// same product with other operands: rows are pixels, columns are output (input) channels, and the inner dimension runs
+// over taps and input (output) channels. Sums are f32, as are attention and aggregation.
+#pragma once
+
+#include "kernels/conv_shape.h"
+#include "kernels/half.h"
+#include "kernels/simt/stream.h"
+
+namespace omniconv::kernels {
+
+/// Whether the kernels take this shape with so many kernels: one group, channels that are multiples of 8, at most 64
+/// taps, images below 16384 pixels a side, and tiles that fit the device's shared memory.
+bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels);
+
+/// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). input [N, H, W, I], weight [K, O, R, S, I], all of Half at
+/// multiples of 16 bytes. @throws Error unless od_conv_mma_takes the shape.
+template <class Half>
+void od_conv_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
+                         const Half* weight, Half* output, Stream stream);
+
+/// Floats of workspace that od_conv_mma_data_gradient needs when weighted_channel is wanted.
+std::int64_t od_conv_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
+
+/// d_input [N, H, W, I] (+)= dx = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q_k W_k) and, unless nullptr,
+/// weighted_channel [N, I] = C = Σ_p input ⊙ dx, from dx before it is rounded; only for it, input and workspace are
+/// read and written. @throws Error unless od_conv_mma_takes the shape.
+template <class Half>
+void od_conv_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
+                               const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
+                               float* weighted_channel, float* workspace, Stream stream);
+
+}  // namespace omniconv::kernels
