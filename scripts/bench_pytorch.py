@@ -3,10 +3,12 @@
 
 A machine's speed drifts by a quarter within minutes, so figures taken at different times say little about a
 ratio. Here every round runs each program once, one after the other, each in a fresh process; a figure is the
-median over the steps of all rounds, without the first two of each process. Peak memory is the resident memory
-that the kernel reports for the process, the same way for both.
+median over the steps of all rounds, without those that warm up each process. Peak memory on a CPU is the resident
+memory that the kernel reports for the process, the same way for both; on a GPU it is the most bytes of tensors that
+each side's allocator had handed out. Images lie on the device from the start.
 
-PyTorch comes in two forms: "eager", as ODConv's authors published it, and "unfold", the stronger unfold + bmm.
+PyTorch comes in forms: "eager", as ODConv's authors published it; "unfold", the stronger unfold + bmm; and on a GPU
+"channels_last", eager in that memory format, and "compile", that under torch.compile. `--precision bf16` is autocast.
 Distributions build it on whatever BLAS is installed, and on the reference BLAS it is tens of times slower than
 it could be: the script measures a matrix product first and refuses to compare with such a PyTorch.
 """
@@ -25,9 +27,10 @@ from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-WARM_UP_STEPS = 2
 REFERENCE_BLAS_GFLOPS = 15.0  # an optimised library reaches far more on a single core, the reference BLAS a third
-PROGRAMS = ("eager", "unfold", "omniconv")
+FORMS = ("eager", "unfold", "channels_last", "compile")
+PROGRAMS = {"cpu": ("eager", "unfold", "omniconv"), "cuda": (*FORMS, "omniconv")}
+STEPS = {"cpu": (2, 3), "cuda": (50, 200)}  # that warm up a process, and that count
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,9 @@ class Case:
         """The static net of the same shape."""
         return Case(self.model.replace("od_", ""), 1, self.width, self.batch_size)
 
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """A static net has one form in PyTorch."""
-        return PROGRAMS if self.dynamic else ("eager", "omniconv")
+    def has(self, program: str) -> bool:
+        """A static net has nothing to unfold."""
+        return self.dynamic or program != "unfold"
 
 
 CASES = {
@@ -61,13 +63,15 @@ CASES = {
     "od-k4-w16": Case("od_resnet18", 4, 16, 128),
     "static-w16": Case("resnet18", 1, 16, 128),
     "od-k4-b128": Case("od_resnet18", 4, 64, 128),
+    "od-k1-b128": Case("od_resnet18", 1, 64, 128),
     "static-b128": Case("resnet18", 1, 64, 128),
     "od-k4-b512": Case("od_resnet18", 4, 64, 512),
+    "od-k1-b512": Case("od_resnet18", 1, 64, 512),
     "static-b512": Case("resnet18", 1, 64, 512),
 }
 DEFAULT_CASES = {
     "cpu": ["od-k4", "od-k1", "static", "od-k4-w16", "static-w16"],
-    "cuda": ["od-k4-b128", "static-b128", "od-k4-b512", "static-b512"],
+    "cuda": ["od-k4-b128", "od-k1-b128", "static-b128", "od-k4-b512", "od-k1-b512", "static-b512"],
 }
 
 
@@ -76,7 +80,12 @@ class Figures:
     """All measurements of one program on one case."""
 
     step_seconds: list[float] = field(default_factory=list)
-    peak_rss_bytes: int = 0
+    peak_bytes: int = 0
+
+    def milliseconds(self, share: float) -> float:
+        """The step that this share of all steps is no slower than."""
+        ordered = sorted(self.step_seconds)
+        return 1000 * ordered[round(share * (len(ordered) - 1))]
 
     def images_per_second(self, batch_size: int) -> float:
         return batch_size / statistics.median(self.step_seconds)
@@ -102,16 +111,23 @@ def worker(job: dict) -> None:
     torch.set_num_threads(job["threads"])
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
-    net = odconv.build(case.model, case.width, case.kernels, form=job["form"]).to(device)
+    form = job["form"]
+    net = odconv.build(case.model, case.width, case.kernels, form="unfold" if form == "unfold" else "eager").to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     images = torch.randn(case.batch_size, 3, 32, 32, device=device)
     labels = torch.randint(10, (case.batch_size,), device=device)
+    if form in ("channels_last", "compile"):
+        images = images.to(memory_format=torch.channels_last)
+        for parameter in net.parameters():
+            if parameter.dim() == 4:  # which an ODConv's [K, O, I, k, k] is not
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+    run = torch.compile(net) if form == "compile" else net
     scaler = torch.cuda.amp.GradScaler(enabled=job["precision"] == "f16")
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with autocast():
-            loss = torch.nn.functional.cross_entropy(net(images), labels)
+            loss = torch.nn.functional.cross_entropy(run(images), labels)
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
@@ -122,7 +138,8 @@ def worker(job: dict) -> None:
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    print(json.dumps({"step_seconds": seconds}))
+    peak_bytes = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+    print(json.dumps({"step_seconds": seconds, "peak_bytes": peak_bytes}))
 
 
 def probe(options: argparse.Namespace) -> None:
@@ -150,11 +167,11 @@ print(torch.__version__, 2 * 1024**3 / min(seconds) / 1e9)
 def command(case: Case, program: str, options: argparse.Namespace) -> list[str]:
     if program == "omniconv":
         words = [str(options.omniconv), "bench", "--model", case.model, "--kernels", str(case.kernels),
-                 "--width", str(case.width), "--batch-size", str(case.batch_size), "--steps", str(options.steps),
+                 "--width", str(case.width), "--batch-size", str(case.batch_size), "--steps", str(options.warm_up + options.steps),
                  "--threads", str(options.threads), "--json"]
         return words + ([] if options.precision == "f32" else ["--precision", options.precision])
     job = {"case": asdict(case), "form": program, "device": options.device, "precision": options.precision,
-           "threads": options.threads, "steps": options.steps}
+           "threads": options.threads, "steps": options.warm_up + options.steps}
     return [sys.executable, __file__, "--worker", json.dumps(job)]
 
 
@@ -166,12 +183,14 @@ def measure(case: Case, program: str, options: argparse.Namespace, figures: Figu
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{' '.join(process.args)}: exit code {process.returncode}")
-    figures.step_seconds += json.loads(output)["step_seconds"][WARM_UP_STEPS:]
-    figures.peak_rss_bytes = max(figures.peak_rss_bytes, usage.ru_maxrss * 1024)
+    measured = json.loads(output)
+    figures.step_seconds += measured["step_seconds"][options.warm_up:]
+    peak_bytes = usage.ru_maxrss * 1024 if options.device == "cpu" else measured["peak_bytes"]
+    figures.peak_bytes = max(figures.peak_bytes, peak_bytes)
 
 
 def measure_all(cases: list[Case], options: argparse.Namespace) -> Results:
-    runs = [(case, program) for case in cases for program in case.programs if program in options.programs]
+    runs = [(case, program) for case in cases for program in options.programs if case.has(program)]
     results: Results = {run: Figures() for run in runs}
     for number in range(options.rounds):
         for case, program in runs:
@@ -186,21 +205,23 @@ def measure_all(cases: list[Case], options: argparse.Namespace) -> Results:
 
 def table(results: Results) -> str:
     """Markdown; ratios are blank where the other side was not measured."""
-    lines = ["| model | K | width | batch | program | step, ms | images/s | omniconv is | of its static twin | peak MiB | omniconv's memory |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| model | K | width | batch | program | step, ms | 5 % | 95 % | images/s | omniconv is | of its static twin | peak MiB | omniconv's memory |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for (case, program), figures in results.items():
         speed = figures.images_per_second(case.batch_size)
         ours = results.get((case, "omniconv")) if program != "omniconv" else None
-        twin = results.get((case.twin, "omniconv" if program == "omniconv" else "eager")) if case.dynamic else None
+        twin = results.get((case.twin, "eager" if program == "unfold" else program)) if case.dynamic else None
         cells = [
             case.model, case.kernels, case.width, case.batch_size,
-            program if case.dynamic or program == "omniconv" else "PyTorch",
-            f"{1000 * statistics.median(figures.step_seconds):.1f}",
+            program if program == "omniconv" else f"PyTorch, {program}",
+            f"{1000 * statistics.median(figures.step_seconds):.2f}",
+            f"{figures.milliseconds(0.05):.2f}",
+            f"{figures.milliseconds(0.95):.2f}",
             f"{speed:.1f}",
             f"{ours.images_per_second(case.batch_size) / speed:.2f}x" if ours else "",
             f"{speed / twin.images_per_second(case.batch_size):.2f}" if twin else "",
-            f"{figures.peak_rss_bytes / 2**20:.0f}",
-            f"{ours.peak_rss_bytes / figures.peak_rss_bytes:.2f}" if ours else "",
+            f"{figures.peak_bytes / 2**20:.0f}",
+            f"{ours.peak_bytes / figures.peak_bytes:.2f}" if ours else "",
         ]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
@@ -208,18 +229,24 @@ def table(results: Results) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--omniconv", type=Path, default=ROOT / "build" / "cpu" / "omniconv", help="the program")
+    parser.add_argument("--omniconv", type=Path, help="the program (default: build/<device>/omniconv)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where PyTorch runs")
     parser.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32")
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: by device")
-    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
+    parser.add_argument("--programs", nargs="+", choices=PROGRAMS["cuda"], help="default: by device")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=5, help=f"per process, the first {WARM_UP_STEPS} not counted")
+    parser.add_argument("--steps", type=int, help="timed per process (default: 3 on a CPU, 200 on a GPU)")
+    parser.add_argument("--warm-up", type=int, help="steps before them (default: 2 on a CPU, 50 on a GPU)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.steps <= WARM_UP_STEPS or options.rounds < 1:
-        parser.error(f"--steps must be above {WARM_UP_STEPS} and --rounds at least 1")
+    options.omniconv = options.omniconv or ROOT / "build" / options.device / "omniconv"
+    warm_up, steps = STEPS[options.device]
+    options.warm_up = warm_up if options.warm_up is None else options.warm_up
+    options.steps = steps if options.steps is None else options.steps
+    options.programs = options.programs or PROGRAMS[options.device]
+    if options.steps < 1 or options.rounds < 1 or options.warm_up < 2:
+        parser.error("--steps and --rounds must be at least 1, and --warm-up 2")
     return options
 
 
