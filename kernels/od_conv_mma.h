@@ -1,7 +1,8 @@
 // The aggregated convolution of ODConv on tensor cores, in bf16 and f16: algorithm B on CUDA.
 //
-// A block builds a tile of Σ_k q_nkt W_k for each of its samples in shared memory, rounded to 16 bits once, and uses it
-// for all of the samples' pixels there; K kernels are read once per block and step. Forward and data gradient are the
+// A block builds a tile of Σ_k q_nkt W_k for each of its samples, in shared memory or in the registers of a sample's
+// warps, rounds it to 16 bits once, and uses it for all of the sample's pixels there; K kernels are read once per block
+// and step. Forward and data gradient are the
 // same product with other operands: rows are pixels, columns are output (input) channels, and the inner dimension runs
 // over taps and input (output) channels. Sums are f32, as are attention and aggregation.
 #pragma once
