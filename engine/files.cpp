@@ -158,4 +158,12 @@ std::string in_quotes(std::string_view text) {
   return result + (length < text.size() ? "...\"" : "\"");
 }
 
+std::string first_few(const std::vector<std::string>& names) {
+  constexpr std::size_t shown = 3;
+  std::string text;
+  for (std::size_t i = 0; i < names.size() && i < shown; ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > shown) text += concat(" and ", names.size() - shown, " more");
+  return text;
+}
+
 }  // namespace omniconv

@@ -41,4 +41,7 @@ void write_file(std::string_view where, const std::string& path, std::string_vie
 /// `text` in double quotes on one line: control characters escaped, cut after 80 bytes. For names from foreign files.
 std::string in_quotes(std::string_view text);
 
+/// "a, b, c and 5 more": names for a message, at most three of them.
+std::string first_few(const std::vector<std::string>& names);
+
 }  // namespace omniconv

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/device.h"
+#include "engine/files.h"
 #include "kernels/philox.h"
 
 namespace omniconv {
@@ -33,13 +34,16 @@ bool same_up_to_scalars(const Shape& a, const Shape& b) {
   return a == b || (element_count(a) == 1 && element_count(b) == 1);
 }
 
-/// "a, b, c and 5 more"
-std::string first_few(const std::vector<std::string>& names) {
-  constexpr std::size_t shown = 3;
-  std::string text;
-  for (std::size_t i = 0; i < names.size() && i < shown; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > shown) text += concat(" and ", names.size() - shown, " more");
-  return text;
+bool is_floating(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16 || dtype == DType::f16;
+}
+
+/// A counter of one element. Where a whole state dict was cast its counters were too, and f16 has no number above
+/// 65504: such a count is lost, as if the file had none.
+std::int64_t counter_value(const HostTensor& tensor, const std::string& name) {
+  if (!is_floating(tensor.dtype)) return to_integers(tensor, name).front();
+  const double value = to_doubles(tensor, name).front();
+  return std::abs(value) < 0x1p53 ? std::llround(value) : 0;
 }
 
 }  // namespace
@@ -165,23 +169,23 @@ std::map<std::string, HostTensor> ParameterStore::state_of(const Tensor& arena) 
 }
 
 void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) {
-  std::vector<std::string> missing, unknown, misshapen;
+  std::vector<std::string> missing, unknown, misshapen, mistyped;
   for (const Entry& entry : entries_) {
     const auto found = tensors.find(entry.spec.name);
     if (found == tensors.end())
       missing.push_back(entry.spec.name);
     else if (!same_up_to_scalars(found->second.shape, entry.spec.file_shape))
       misshapen.push_back(concat(entry.spec.name, ' ', found->second.shape, " instead of ", entry.spec.file_shape));
+    else if (!is_floating(found->second.dtype))
+      mistyped.push_back(concat(entry.spec.name, ' ', name_of(found->second.dtype)));
   }
   for (const auto& [name, tensor] : tensors)
-    if (!index_.contains(name) && !counters_.contains(name)) unknown.push_back(name);
-  if (!missing.empty() || !unknown.empty() || !misshapen.empty()) {
-    std::string found;
-    if (!missing.empty()) found += "missing: " + first_few(missing);
-    if (!unknown.empty()) found += (found.empty() ? "" : "; ") + ("unknown: " + first_few(unknown));
-    if (!misshapen.empty()) found += (found.empty() ? "" : "; ") + ("of another shape: " + first_few(misshapen));
-    fail("checkpoint", source, ": expected the tensors of this model, got ", found);
-  }
+    if (!index_.contains(name) && !counters_.contains(name)) unknown.push_back(in_quotes(name));
+  std::string found;
+  for (const auto& [kind, names] : {std::pair("missing", &missing), std::pair("unknown", &unknown),
+                                    std::pair("of another shape", &misshapen), std::pair("of another type", &mistyped)})
+    if (!names->empty()) found += concat(found.empty() ? "" : "; ", kind, ": ", first_few(*names));
+  expect(found.empty(), "checkpoint", source, ": expected the tensors of this model, got ", found);
 
   // All values are converted before the first is taken over.
   std::vector<std::vector<double>> values;
@@ -190,10 +194,9 @@ void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors
   for (const auto& [name, count] : counters_) {
     const auto found = tensors.find(name);
     if (found == tensors.end()) continue;
-    const std::vector<std::int64_t> stored = to_integers(found->second, name);
-    expect(stored.size() == 1, "checkpoint", source, ": expected ", name, " to be a scalar, got shape ",
-           found->second.shape);
-    counts[name] = stored.front();
+    expect(element_count(found->second.shape) == 1, "checkpoint", source, ": expected ", name,
+           " to be a scalar, got shape ", found->second.shape);
+    counts[name] = counter_value(found->second, name);
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) write_values(entries_[i].variable.value(), values[i]);
   for (auto& [name, count] : counters_) count = counts.contains(name) ? counts[name] : 0;

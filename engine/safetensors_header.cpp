@@ -224,15 +224,15 @@ class HeaderReader : public nlohmann::json::json_sax_t {
   bool has_metadata_ = false;
 };
 
-/// The bytes of a tensor, or nothing if they are more than 2^63.
+/// The bytes of a tensor, or nothing if its shape is beyond what element_count() accepts.
 std::optional<std::uint64_t> byte_count(const RawEntry& raw) {
-  constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  std::uint64_t bytes = size_of(*raw.dtype);
+  constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max() / 8;
+  std::uint64_t elements = 1;
   for (const std::uint64_t extent : *raw.shape) {
-    if (extent > most || (extent != 0 && bytes > most / extent)) return std::nullopt;
-    bytes *= extent;
+    if (extent != 0 && (extent > most || elements > most / extent)) return std::nullopt;
+    elements *= extent;
   }
-  return bytes;
+  return elements * size_of(*raw.dtype);
 }
 
 SafetensorsEntry checked_entry(const std::string& file, const std::string& name, const RawEntry& raw,
@@ -249,7 +249,7 @@ SafetensorsEntry checked_entry(const std::string& file, const std::string& name,
   const std::string tensor =
       concat("tensor ", in_quotes(name), " of ", safetensors_name_of(*raw.dtype), " [", shape_text, ']');
   const std::optional<std::uint64_t> bytes = byte_count(raw);
-  expect(bytes.has_value(), "safetensors", file, ": expected shapes of less than 2^63 bytes, got ", tensor);
+  expect(bytes.has_value(), "safetensors", file, ": expected shapes of less than 2^60 elements, got ", tensor);
   expect(begin <= end && end - begin == *bytes, "safetensors", file, ": expected ", *bytes, " bytes for ", tensor,
          ", got data_offsets ", offsets);
   expect(end <= data_size, "safetensors", file, ": expected at least ", end, " bytes of data for ", tensor, ", got ",

@@ -1,60 +1,11 @@
 #include "engine/tensor.h"
 
-#include <limits>
 #include <utility>
 
 #include "engine/allocator.h"
 #include "engine/device.h"
 
 namespace omniconv {
-
-std::size_t size_of(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-    case DType::i64:
-      return 8;
-    case DType::f32:
-    case DType::i32:
-      return 4;
-    case DType::bf16:
-    case DType::f16:
-      return 2;
-    case DType::u8:
-      return 1;
-  }
-  fail("dtype", "expected a known element type, got ", static_cast<int>(dtype));
-}
-
-std::string_view name_of(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return "f32";
-    case DType::f64:
-      return "f64";
-    case DType::bf16:
-      return "bf16";
-    case DType::f16:
-      return "f16";
-    case DType::u8:
-      return "u8";
-    case DType::i32:
-      return "i32";
-    case DType::i64:
-      return "i64";
-  }
-  return "unknown";
-}
-
-std::int64_t element_count(const Shape& shape) {
-  std::int64_t count = 1;
-  for (std::int64_t extent : shape) {
-    expect(extent >= 0, "tensor", "expected extents of at least 0, got shape ", shape);
-    expect(extent == 0 || count <= std::numeric_limits<std::int64_t>::max() / 8 / extent, "tensor",
-           "expected a shape that fits into memory, got ", shape);
-    count *= extent;
-  }
-  return count;
-}
 
 Tensor Tensor::empty(Shape shape, DType dtype) {
   Tensor tensor;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "engine/files.h"
 #include "models/resnet.h"
 
 namespace omniconv {
@@ -26,7 +27,12 @@ std::int64_t blocks_in_stage(const Tensors& tensors, int stage) {
 std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t rank, std::size_t axis,
                     const std::string& source) {
   const Shape* shape = shape_of(tensors, name);
-  expect(shape != nullptr, "checkpoint", source, ": expected a ResNet's tensors, got none named ", name);
+  if (shape == nullptr) {
+    std::vector<std::string> names;
+    for (const auto& [other, tensor] : tensors) names.push_back(in_quotes(other));
+    fail("checkpoint", source, ": expected a ResNet's tensors, got none named ", name, " but ",
+         names.empty() ? "none at all" : first_few(names));
+  }
   expect(shape->size() == rank, "checkpoint", source, ": expected ", name, " of rank ", rank, ", got shape ", *shape);
   return (*shape)[axis];
 }
@@ -73,8 +79,11 @@ std::string exact_text(double value) {
 std::map<std::string, HostTensor> without_module_prefix(Tensors tensors) {
   constexpr std::string_view prefix = "module.";
   Tensors stripped;
-  for (auto& [name, tensor] : tensors)
-    stripped.emplace(name.starts_with(prefix) ? name.substr(prefix.size()) : name, std::move(tensor));
+  for (auto& [name, tensor] : tensors) {
+    const auto [place, added] =
+        stripped.emplace(name.starts_with(prefix) ? name.substr(prefix.size()) : name, std::move(tensor));
+    expect(added, "checkpoint", "expected each name once, got ", in_quotes(place->first), " with and without ", prefix);
+  }
   return stripped;
 }
 

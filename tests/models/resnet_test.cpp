@@ -101,6 +101,48 @@ TEST_CASE("a file without metadata tells its model", "[models]") {
   }
 }
 
+/// `state` as a cast of the whole state dict to `dtype` leaves it, counters included.
+std::map<std::string, HostTensor> cast(const std::map<std::string, HostTensor>& state, DType dtype) {
+  std::map<std::string, HostTensor> result;
+  for (const auto& [name, tensor] : state) {
+    std::vector<double> values;
+    if (name.ends_with("num_batches_tracked"))
+      for (const std::int64_t count : to_integers(tensor, name)) values.push_back(static_cast<double>(count));
+    else
+      values = to_doubles(tensor, name);
+    result.emplace(name, round_to_host_tensor(std::span<const double>(values), tensor.shape, dtype));
+  }
+  return result;
+}
+
+TEST_CASE("states of every floating type load, with counters, with cast ones and without any", "[models]") {
+  const ModelConfig config{.model = "od_resnet18", .width = 8, .kernels = 2};
+  auto state = Model(config, 1).store.state();
+  for (auto& [name, tensor] : state)
+    if (name.ends_with("num_batches_tracked")) tensor = make_host_tensor<std::int64_t>({40}, {});
+  Model model(config, 2);
+  for (const DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+    const auto stored = cast(state, dtype);
+    model.store.load_state(stored, "test");
+    for (const auto& [name, tensor] : model.store.state()) {
+      INFO(name << ' ' << name_of(dtype));
+      if (name.ends_with("num_batches_tracked"))
+        CHECK(to_integers(tensor, name) == std::vector<std::int64_t>{40});
+      else
+        CHECK(to_doubles(tensor, name) == to_doubles(stored.at(name), name));
+    }
+  }
+  auto without = state;
+  std::erase_if(without, [](const auto& entry) { return entry.first.ends_with("num_batches_tracked"); });
+  model.store.load_state(without, "test");
+  CHECK(model.store.state().at("bn1.num_batches_tracked") == make_host_tensor<std::int64_t>({0}, {}));
+  CHECK(model.store.state().at("fc.weight") == state.at("fc.weight"));
+  for (auto& [name, tensor] : state)
+    if (name.ends_with("num_batches_tracked")) tensor = round_to_host_tensor(std::vector<double>{1e6}, {1}, DType::f16);
+  model.store.load_state(state, "test");
+  CHECK(model.store.state().at("bn1.num_batches_tracked") == make_host_tensor<std::int64_t>({0}, {}));
+}
+
 TEST_CASE("foreign states are refused, naming the first few tensors", "[models]") {
   Model model({.model = "od_resnet18", .width = 8, .kernels = 2}, 0);
   const auto before = model.store.state();
@@ -112,9 +154,23 @@ TEST_CASE("foreign states are refused, naming the first few tensors", "[models]"
   state.erase("fc.bias");
   state.emplace("extra", state.at("fc.weight"));
   CHECK_THROWS_WITH(model.store.load_state(state, "FILE"),
-                    ContainsSubstring("missing: fc.bias") && ContainsSubstring("unknown: extra"));
+                    ContainsSubstring("missing: fc.bias") && ContainsSubstring("unknown: \"extra\""));
+  state = before;
+  state.emplace("a\nb", state.at("fc.weight"));
+  CHECK_THROWS_WITH(model.store.load_state(state, "FILE"), ContainsSubstring("unknown: \"a\\x0ab\""));
+  state = before;
+  state["fc.bias"] = make_host_tensor(std::vector<std::int32_t>(10), {10});
+  CHECK_THROWS_WITH(model.store.load_state(state, "FILE"), ContainsSubstring("of another type: fc.bias i32"));
+  state = before;
+  state["bn1.num_batches_tracked"] = make_host_tensor<std::int64_t>({1, 2}, {2});
+  CHECK_THROWS_WITH(model.store.load_state(state, "FILE"),
+                    ContainsSubstring("expected bn1.num_batches_tracked to be a scalar, got shape [2]"));
   CHECK(model.store.state() == before);
   CHECK_THROWS_WITH(config_from_file({}, {}, "FILE"), ContainsSubstring("[checkpoint] FILE: expected a ResNet's"));
+  CHECK_THROWS_WITH(config_from_file({{"lstm.weight", before.at("fc.weight")}}, {}, "FILE"),
+                    ContainsSubstring("got none named conv1.weight but \"lstm.weight\""));
+  CHECK_THROWS_WITH(without_module_prefix({{"fc.bias", {}}, {"module.fc.bias", {}}}),
+                    ContainsSubstring("expected each name once, got \"fc.bias\" with and without module."));
 }
 
 TEST_CASE("impossible configurations are usage errors", "[models]") {
