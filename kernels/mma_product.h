@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/conv_shape.h"
+#include "kernels/mma_tiles.h"
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels::mma {
@@ -16,7 +17,6 @@ inline constexpr int tile_columns = 64;
 inline constexpr int warp_columns = 32;  // that a warp stores
 inline constexpr int depth = 32;         // inner channels of a step, which has one tap
 inline constexpr int stages = 3;         // tiles of the kernels in memory or on their way
-inline constexpr int piece = 8;          // 16-bit values of 16 bytes, the unit of copies and of matrix rows
 inline constexpr int tile_weights = tile_columns * depth;
 static_assert(tile_weights == threads * piece, "a thread brings one piece of a tile");
 

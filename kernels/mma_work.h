@@ -61,14 +61,6 @@ struct Shared {
         .bytes();
   }
 };
-// Lines of 64 and of 128 bytes whose pieces are permuted such that the eight rows of a matrix, one piece of eight
-// consecutive lines, lie in different banks.
-template <int LinePieces>
-OMNI_DEVICE int swizzled(int line, int piece_of_line) {
-  static_assert(LinePieces == 4 || LinePieces == 8);
-  const int turn = LinePieces == 4 ? line / 2 % 4 : line % 8;
-  return (line * LinePieces + (piece_of_line ^ turn)) * piece;
-}
 
 /// Lines of the tile of weights: output channels of the kernels, `depth` input channels each in the forward direction,
 /// `tile_columns` in the data gradient.

@@ -56,6 +56,7 @@ struct DynamicConv {
   struct Gradients {
     Values input, weight;             // as the values
     Values weighted_channel;          // C = c dL/dc [N, I]
+    Values weighted_kst;              // Q [N, K, R·S]
     Values weighted_kernel, weighted_spatial;  // p dL/dp [N, K], s dL/ds [N, R·S]
   };
 
@@ -64,6 +65,7 @@ struct DynamicConv {
     g.input.resize(input.size());
     g.weight.resize(weight.size());
     g.weighted_channel.resize(static_cast<std::size_t>(shape.samples * shape.in_channels));
+    g.weighted_kst.resize(static_cast<std::size_t>(shape.samples * kernels * shape.taps()));
     g.weighted_kernel.resize(static_cast<std::size_t>(shape.samples * kernels));
     g.weighted_spatial.resize(static_cast<std::size_t>(shape.samples * shape.taps()));
     for_each_product([&](auto n, auto y, auto x, auto k, auto w, auto o, auto i, auto t) {
@@ -72,6 +74,7 @@ struct DynamicConv {
       g.weight[w] += factor * input[x];
       const double whole = factor * weight[w] * input[x];
       g.weighted_channel[n * shape.in_channels + i] += whole;
+      g.weighted_kst[(n * kernels + k) * shape.taps() + t] += whole;
       g.weighted_kernel[n * kernels + k] += whole;
       g.weighted_spatial[n * shape.taps() + t] += whole;
     });

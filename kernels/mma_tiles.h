@@ -1,0 +1,66 @@
+// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, and how work that is
+// summed over samples is shared among blocks. For .cu files only.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/half.h"
+#include "kernels/simt/simt.h"
+
+namespace omniconv::kernels {
+
+/// 16-bit values of 16 bytes, the unit of copies into shared memory and of matrix rows.
+inline constexpr int piece = 8;
+
+/// Where a piece lies in a tile of lines of 4, 8 or a multiple of 8 pieces: permuted such that the eight rows of a
+/// matrix, one piece of eight consecutive lines from a multiple of eight on, lie in different banks.
+template <int LinePieces>
+OMNI_DEVICE int swizzled(int line, int piece_of_line) {
+  static_assert(LinePieces == 4 || LinePieces % 8 == 0);
+  const int turn = LinePieces == 4 ? line / 2 % 4 : line % 8;
+  return (line * LinePieces + (piece_of_line ^ turn)) * piece;
+}
+
+/// (to[0], to[1]) (+)= (low, high), at a multiple of their size in bytes.
+OMNI_DEVICE void add_pair(float* to, float low, float high, bool accumulate) {
+  if (accumulate) {
+    const auto before = simt::load_vector<2>(to);
+    low += before[0];
+    high += before[1];
+  }
+  simt::store_vector(to, simt::Vec<float, 2>{{low, high}});
+}
+
+/// values[n, p, c] · scale[n, c], rounded, in `to`; without a scale, `values`. values and `to` [N, pixels, channels].
+template <class Half>
+const Half* scaled(const Half* values, const float* scale, Half* to, std::int64_t samples, std::int64_t pixels,
+                   std::int64_t channels, Stream stream) {
+  if (!scale) return values;
+  simt::for_each_element(samples * pixels, channels / piece, stream,
+                         [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t column) {
+                           const std::int64_t first = row * channels + column * piece;
+                           simt::Vec<Half, piece> vector = simt::load_vector<piece>(values + first);
+                           for (int i = 0; i < piece; ++i)
+                             vector[i] = Half(vector[i] * scale[row / pixels * channels + column * piece + i]);
+                           simt::store_vector(to + first, vector);
+                         });
+  return to;
+}
+
+/// Into how many parts the sum over `units` (samples, or groups of them) of each of `tiles` is cut, each part a block,
+/// where one block fills a multiprocessor. More parts cost memory and a second pass, so they have to save a tenth of
+/// the time. A function of the shape alone, or results would differ between GPUs: an H100 has 132 multiprocessors.
+inline std::int64_t parts_of_sum(std::int64_t tiles, std::int64_t units) {
+  constexpr std::int64_t multiprocessors = 132, most_waves = 4;
+  const auto time = [&](std::int64_t parts) {
+    const std::int64_t waves = (tiles * parts + multiprocessors - 1) / multiprocessors;
+    return waves * ((units + parts - 1) / parts);
+  };
+  std::int64_t best = 1;
+  for (std::int64_t parts = 2; parts <= units && tiles * parts <= most_waves * multiprocessors; ++parts)
+    if (10 * time(parts) <= 9 * time(best)) best = parts;
+  return best;
+}
+
+}  // namespace omniconv::kernels

@@ -1,0 +1,94 @@
+// Algorithm C on tensor cores, lane by lane, against plain loops.
+#include "kernels/kernel_summed_mma.h"
+
+#include "tests/kernels/half_problem.h"
+
+namespace omniconv::test {
+namespace {
+
+template <class Half>
+void check_case(const ConvCase& c, std::uint64_t seed, bool accumulate) {
+  INFO(c.text() << ", seed " << seed << ", accumulate " << accumulate);
+  const ConvShape& s = c.shape;
+  const HalfProblem<Half> problem(c, seed);
+  const reference::Values output = problem.conv.forward();
+  const reference::DynamicConv::Gradients expected = problem.conv.backward(problem.upstream);
+  const reference::Values before_input = half_values<Half>(s.input_count(), seed + 1);
+  const reference::Values before_weight = uniform_values(c.kernels * s.weight_count(), seed + 2);
+  const DeviceArray<Half> scaled_input(s.input_count()), scaled_gradient(s.output_count());
+  const DeviceArray<float> workspace(std::max(kernels::kernel_summed_mma_data_gradient_workspace(s, c.kernels),
+                                              kernels::kernel_summed_mma_weight_gradient_workspace(s, c.kernels)),
+                                     NAN);
+  in_thread_orders([&] {
+    const DeviceArray<Half> y(s.output_count()), d_input = on_device<Half>(before_input);
+    const DeviceArray<float> d_weight = on_device<float>(before_weight);
+    const DeviceArray<float> products(s.samples * s.in_channels), shares(s.samples * c.kernels * s.taps());
+    const AttentionValues<float> attention = problem.attention();
+    kernels::kernel_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, y, scaled_input, {});
+    kernels::kernel_summed_mma_data_gradient<Half>(s, attention, problem.input, problem.weight, problem.d_output,
+                                                   d_input, accumulate, products, shares, scaled_gradient, workspace,
+                                                   {});
+    kernels::kernel_summed_mma_weight_gradient<Half>(s, attention, problem.input, problem.d_output, d_weight,
+                                                     accumulate, scaled_input, scaled_gradient, workspace, {});
+    require_small_error<Half>(y.to_host(), output, "output");
+    require_small_error<Half>(d_input.to_host(), added(expected.input, before_input, accumulate), "d_input");
+    require_small_error<Half>(products.to_host(), expected.weighted_channel, "C");
+    require_small_error<Half>(shares.to_host(), expected.weighted_kst, "Q");
+    require_small_error<Half>(d_weight.to_host(), added(expected.weight, before_weight, accumulate), "d_weight");
+  });
+}
+
+// Tiles of 128 rows with one position, two, and many; more channels than a tile has; more kernels than a block takes.
+const std::vector<ConvCase> cases = {
+    {{70, 4, 4, 8, 8, 3, 3, {1, 1, 1, 1}}, 4},
+    {{9, 4, 4, 40, 72, 3, 3, {1, 1, 1, 1}}, 3},
+    {{5, 8, 8, 16, 24, 3, 3, {2, 1, 1, 1}}, 4},
+    {{3, 7, 5, 72, 8, 3, 3, {1, 1, 1, 1}}, 2},
+    {{4, 5, 4, 8, 136, 5, 3, {1, 2, 1, 1}}, 5, true, false, true, true},
+    {{33, 3, 3, 8, 16, 3, 3, {1, 2, 2, 1}}, 2, false, true, false, true},
+    {{20, 4, 4, 16, 8, 1, 1, {2, 0, 1, 1}}, 1, true, true, false, false},
+    {{2, 1, 2, 8, 8, 3, 3, {1, 3, 1, 1}}, 2},
+};
+
+TEST_CASE("the kernel-summed tensor-core products agree with plain loops", KERNEL_TAGS "[kernel_summed_mma]") {
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    check_case<bf16>(cases[i], 110 + i, i % 2 == 0);
+    check_case<f16>(cases[i], 130 + i, i % 2 != 0);
+  }
+}
+
+TEST_CASE("kernel-summed gradients come alone", KERNEL_TAGS "[kernel_summed_mma]") {
+  const ConvCase c{{6, 4, 4, 16, 16, 3, 3, {1, 1, 1, 1}}, 4};
+  const ConvShape& s = c.shape;
+  const HalfProblem<bf16> problem(c, 151);
+  const reference::DynamicConv::Gradients expected = problem.conv.backward(problem.upstream);
+  const DeviceArray<bf16> scaled_gradient(s.output_count()), d_input(s.input_count());
+  const DeviceArray<float> workspace(kernels::kernel_summed_mma_data_gradient_workspace(s, c.kernels), NAN);
+  const DeviceArray<float> products(s.samples * s.in_channels), shares(s.samples * c.kernels * s.taps());
+  const auto run = [&](bf16* dx, float* channel, float* kst) {
+    kernels::kernel_summed_mma_data_gradient<bf16>(s, problem.attention(), problem.input, problem.weight,
+                                                   problem.d_output, dx, false, channel, kst, scaled_gradient,
+                                                   workspace, {});
+  };
+  run(d_input, nullptr, nullptr);
+  run(nullptr, products, nullptr);
+  run(nullptr, nullptr, shares);
+  require_small_error<bf16>(d_input.to_host(), expected.input, "d_input");
+  require_small_error<bf16>(products.to_host(), expected.weighted_channel, "C");
+  require_small_error<bf16>(shares.to_host(), expected.weighted_kst, "Q");
+}
+
+TEST_CASE("the kernel-summed products refuse what they do not cover", KERNEL_TAGS "[kernel_summed_mma]") {
+  const auto takes = [](const ConvShape& shape) { return kernels::kernel_summed_mma_takes(shape); };
+  CHECK(takes({2, 8, 8, 8, 16, 3, 3, {2, 1, 1, 1}}));
+  CHECK_FALSE(takes({2, 9, 8, 8, 16, 3, 3, {1, 1, 1, 1}}));
+  CHECK_FALSE(takes({2, 4, 4, 12, 16, 3, 3, {1, 1, 1, 1}}));
+  CHECK_FALSE(takes({2, 4, 4, 16, 16, 3, 3, {1, 1, 1, 2}}));
+  CHECK_FALSE(takes({2, 8, 8, 8, 8, 9, 9, {1, 4, 1, 1}}));
+  CHECK_THROWS_WITH(kernels::expect_kernel_summed_mma_takes({2, 4, 4, 12, 16, 3, 3, {1, 1, 1, 1}}),
+                    "[kernel_summed_mma] expected one group, multiples of 8 channels and at most 64 pixels, got 1 "
+                    "groups of 12 and 16 channels, 16 and 16 pixels, kernels of 9");
+}
+
+}  // namespace
+}  // namespace omniconv::test
