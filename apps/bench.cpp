@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "apps/commands.h"
+#include "apps/export/inference_bench.h"
 #include "apps/model_options.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/options.h"
@@ -12,6 +13,7 @@
 #include "apps/training/text.h"
 #include "apps/training/trainer.h"
 #include "data/draws.h"
+#include "data/images.h"
 #include "engine/allocator.h"
 #include "engine/device.h"
 
@@ -25,7 +27,8 @@ struct BenchCall {
   std::vector<std::pair<std::string, const CLI::Option*>> model_options;
   std::int64_t batch_size = 128, steps = 10;
   std::optional<std::int64_t> threads;
-  bool json = false;
+  const CLI::Option* batch_size_option = nullptr;
+  bool inference = false, json = false;
 };
 
 Recipe recipe_of(const BenchCall& call) {
@@ -35,7 +38,12 @@ Recipe recipe_of(const BenchCall& call) {
     return option.first == "kernels" && option.second->count() > 0;
   });
   if (!kernels_given) recipe.model.kernels = default_kernels(recipe.model.model);
-  recipe.batch_size = call.batch_size;
+  if (call.inference) {
+    if (call.batch_size < 1)
+      throw UsageError(concat("[bench] expected --batch-size of at least 1, got ", call.batch_size));
+  } else {
+    recipe.batch_size = call.batch_size;
+  }
   check(recipe);
   constexpr std::int64_t most_steps = 100'000;
   if (call.steps <= warm_up_steps || call.steps > most_steps)
@@ -82,10 +90,36 @@ std::vector<double> time_steps(const Model& model, const Recipe& recipe, std::in
   return seconds;
 }
 
+/// Forward passes of every form in which the model can be deployed.
+void bench_inference(const BenchCall& call, const ModelConfig& config) {
+  const std::vector<std::int64_t> batch_sizes =
+      call.batch_size_option->count() > 0 ? std::vector{call.batch_size} : std::vector<std::int64_t>{1, 8, 128};
+  Console console(call.json ? stderr : stdout);
+  console.print(concat(describe(config), ": inference on ", device_kind(), ", ", device_name(), ", ", call.steps,
+                       " calls of each form in turns"));
+  const auto timings = time_inference(config, batch_sizes, call.steps, image_extent, [&](std::int64_t finished) {
+    if (console.due()) console.show(concat(finished, " calls"));
+  });
+  console.print("form      batch   median ms      p95 ms    images/s");
+  nlohmann::ordered_json json = {{"model", config.model}, {"kernels", config.kernels}, {"width", config.width}};
+  for (const InferenceTiming& timing : timings) {
+    console.print(text("%-8s %6lld %11.2f %11.2f %11.1f", timing.form.c_str(),
+                       static_cast<long long>(timing.batch_size), 1000 * timing.median_seconds,
+                       1000 * timing.p95_seconds, timing.images_per_second()));
+    json["inference"].push_back({{"form", timing.form},
+                                 {"batch_size", timing.batch_size},
+                                 {"median_seconds", timing.median_seconds},
+                                 {"p95_seconds", timing.p95_seconds},
+                                 {"images_per_second", timing.images_per_second()}});
+  }
+  if (call.json) std::printf("%s\n", json.dump().c_str());
+}
+
 void bench(const BenchCall& call) {
   const Recipe recipe = recipe_of(call);
   require_device();
   if (call.threads) set_threads(static_cast<int>(*call.threads));
+  if (call.inference) return bench_inference(call, recipe.model);
   Console console(call.json ? stderr : stdout);
   const Model model(recipe.model, 0);
   console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
@@ -112,10 +146,12 @@ void bench(const BenchCall& call) {
 
 void add_bench(CLI::App& program, int& exit_code) {
   const auto call = std::make_shared<BenchCall>();
-  CLI::App& command = *program.add_subcommand("bench", "Time training steps on random images.");
+  CLI::App& command = *program.add_subcommand("bench", "Time training steps on random images, or inference.");
   add_model_options(command, call->model, call->model_options);
-  command.add_option("--batch-size", call->batch_size, "Images in a step");
+  call->batch_size_option = command.add_option("--batch-size", call->batch_size, "Images in a step");
   command.add_option("--steps", call->steps, "Steps to time; the first two warm up");
+  command.add_flag("--inference", call->inference,
+                   "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
   command.add_option("--threads", call->threads, "Host threads");
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {

@@ -11,6 +11,7 @@ void add_eval(CLI::App& program, int& exit_code);
 void add_bench(CLI::App& program, int& exit_code);
 void add_inspect(CLI::App& program, int& exit_code);
 void add_convert(CLI::App& program, int& exit_code);
+void add_export(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 
 }  // namespace omniconv

@@ -91,8 +91,8 @@ class Findings {
   nlohmann::ordered_json json_;
 };
 
-std::unique_ptr<Model> to_static(const Model& model, const ConvertCall& call, Console& console, Findings& findings) {
-  const ImageData data = data_for(model, call.data);
+std::unique_ptr<Model> to_static(const Model& model, const ImageData& data, const ConvertCall& call, Console& console,
+                                 Findings& findings) {
   const Dataset train(data.train), test(data.test);
   findings.accuracy("before", evaluate(model, test));
   const auto seed = static_cast<std::uint64_t>(call.seed);
@@ -116,10 +116,10 @@ std::unique_ptr<Model> to_static(const Model& model, const ConvertCall& call, Co
   return std::move(conversion.model);
 }
 
-std::unique_ptr<Model> to_folded(const Model& model, const ConvertCall& call, Findings& findings) {
+std::unique_ptr<Model> to_folded(const Model& model, const std::optional<ImageData>& data, Findings& findings) {
   std::unique_ptr<Model> folded = fold(model);
-  if (!call.data.empty()) {
-    const Dataset test(data_for(model, call.data).test);
+  if (data) {
+    const Dataset test(data->test);
     findings.accuracy("before", evaluate(model, test));
     findings.accuracy("after", evaluate(*folded, test));
   }
@@ -137,13 +137,15 @@ void convert(const ConvertCall& call) {
          describe(model.config), ", which is static already");
   expect(!model.config.folded, "convert", call.checkpoint, ": expected a model with batch norms, got ",
          describe(model.config), ": take the checkpoint that was folded");
+  std::optional<ImageData> data;
+  if (!call.data.empty()) data = data_for(model, call.data);
   expect_writable("convert", call.out);
 
   Console console(call.json ? stderr : stdout);
   console.print(describe(model.config));
   Findings findings(console, call);
   const std::unique_ptr<Model> converted =
-      call.to == "static" ? to_static(model, call, console, findings) : to_folded(model, call, findings);
+      call.to == "static" ? to_static(model, *data, call, console, findings) : to_folded(model, data, findings);
   write_safetensors(call.out, model_file(*converted, converted->config.dynamic() ? loaded.temperature : 1));
   console.print(concat(describe(converted->config), ", ", grouped(converted->store.parameter_count()),
                        " parameters, in ", call.out));

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
     omniconv::add_bench(program, exit_code);
     omniconv::add_inspect(program, exit_code);
     omniconv::add_convert(program, exit_code);
+    omniconv::add_export(program, exit_code);
     omniconv::add_synth(program, exit_code);
     program.parse(argc, argv);
     return exit_code;

@@ -20,7 +20,11 @@ else()
 endif()
 
 add_library(omniconv_device INTERFACE)
-target_compile_options(omniconv_device INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>)
+set_target_properties(omniconv_device PROPERTIES EXPORT_NAME device)
+target_compile_features(omniconv_device INTERFACE cxx_std_20)
+# How omniconv itself is compiled is no business of programs that use the installed package.
+target_compile_options(omniconv_device INTERFACE
+  $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Werror>>)
 
 if(OMNICONV_SANITIZE)
   target_compile_options(omniconv_device INTERFACE
@@ -57,7 +61,7 @@ if(OMNICONV_CUDA)
   target_include_directories(omniconv_device SYSTEM INTERFACE ${CUDNN_INCLUDE_DIR})
   target_compile_definitions(omniconv_device INTERFACE OMNICONV_CUDA=1)
   target_compile_options(omniconv_device INTERFACE
-    $<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra;-Werror=all-warnings>)
+    $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra;-Werror=all-warnings>>)
   target_link_libraries(omniconv_device INTERFACE CUDA::cudart CUDA::cublas ${CUDNN_LIBRARY})
 else()
   find_package(Boost 1.71 REQUIRED COMPONENTS context)
@@ -68,10 +72,10 @@ else()
   if(OMNICONV_NATIVE)
     # GCC prefers 256-bit vectors on some processors that have wider ones.
     include(CheckCXXCompilerFlag)
-    target_compile_options(omniconv_device INTERFACE -march=native)
+    target_compile_options(omniconv_device INTERFACE $<BUILD_INTERFACE:-march=native>)
     check_cxx_compiler_flag(-mprefer-vector-width=512 OMNICONV_HAS_VECTOR_WIDTH)
     if(OMNICONV_HAS_VECTOR_WIDTH)
-      target_compile_options(omniconv_device INTERFACE -mprefer-vector-width=512)
+      target_compile_options(omniconv_device INTERFACE $<BUILD_INTERFACE:-mprefer-vector-width=512>)
     endif()
   endif()
   target_link_libraries(omniconv_device INTERFACE Boost::context ${DNNL_LIBRARY})

@@ -15,6 +15,19 @@ OMNI_HOST_DEVICE T sigmoid(T z) {
   return (z < T(0) ? e : T(1)) / (T(1) + e);
 }
 
+/// p = softmax(z / t) of `count` logits z(k), stable for any finite ones.
+template <class T, class Logit>
+OMNI_HOST_DEVICE void softmax(const Logit& logit, std::int64_t count, T t, T* p) {
+  T largest = logit(0);
+  for (std::int64_t k = 1; k < count; ++k) largest = logit(k) > largest ? logit(k) : largest;
+  T sum = 0;
+  for (std::int64_t k = 0; k < count; ++k) {
+    p[k] = std::exp((logit(k) - largest) / t);
+    sum += p[k];
+  }
+  for (std::int64_t k = 0; k < count; ++k) p[k] /= sum;
+}
+
 }  // namespace
 
 template <class T>
@@ -41,16 +54,30 @@ void softmax_attention_forward(const T* logits, const double* temperature, T* at
   expect(kernels >= 1, "attention", "expected at least 1 kernel, got ", kernels);
   simt::for_each_index(samples, stream, [=] OMNI_HOST_DEVICE(std::int64_t n) {
     const T* const z = logits + n * kernels;
-    T* const p = attention + n * kernels;
-    const T t = static_cast<T>(*temperature);
-    T largest = z[0];
-    for (std::int64_t k = 1; k < kernels; ++k) largest = z[k] > largest ? z[k] : largest;
-    T sum = 0;
-    for (std::int64_t k = 0; k < kernels; ++k) {
-      p[k] = std::exp((z[k] - largest) / t);
-      sum += p[k];
-    }
-    for (std::int64_t k = 0; k < kernels; ++k) p[k] /= sum;
+    softmax([z](std::int64_t k) { return z[k]; }, kernels, static_cast<T>(*temperature), attention + n * kernels);
+  });
+}
+
+template <class T>
+void attention_forward(const HeadWidths& widths, const T* products, const T* bias, const double* temperature,
+                       T* channel, T* filter, T* spatial, T* kernel, std::int64_t samples, Stream stream) {
+  const std::int64_t all = widths.all();
+  simt::for_each_element(samples, widths.sigmoids(), stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t j) {
+    const T value = sigmoid((products[n * all + j] + bias[j]) / static_cast<T>(*temperature));
+    const std::int64_t of_filter = j - widths.channel, of_spatial = of_filter - widths.filter;
+    if (of_filter < 0)
+      channel[n * widths.channel + j] = value;
+    else if (of_spatial < 0)
+      filter[n * widths.filter + of_filter] = value;
+    else
+      spatial[n * widths.spatial + of_spatial] = value;
+  });
+  if (widths.kernel == 0) return;
+  simt::for_each_index(samples, stream, [=] OMNI_HOST_DEVICE(std::int64_t n) {
+    const T* const z = products + n * all + widths.sigmoids();
+    const T* const b = bias + widths.sigmoids();
+    softmax([z, b](std::int64_t k) { return z[k] + b[k]; }, widths.kernel, static_cast<T>(*temperature),
+            kernel + n * widths.kernel);
   });
 }
 
@@ -81,12 +108,14 @@ void kernel_attention_backward(const T* weighted_kst, const T* attention, const 
   }
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                     \
-  template void sigmoid_attention_forward(const T*, const double*, T*, std::int64_t, Stream);                       \
-  template void sigmoid_attention_backward(const T*, const double*, const T*, T*, std::int64_t, bool, Stream);      \
-  template void softmax_attention_forward(const T*, const double*, T*, std::int64_t, std::int64_t, Stream);         \
-  template void kernel_attention_backward(const T*, const T*, const double*, T*, bool, T*, std::int64_t,            \
-                                          std::int64_t, std::int64_t, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                        \
+  template void sigmoid_attention_forward(const T*, const double*, T*, std::int64_t, Stream);                          \
+  template void sigmoid_attention_backward(const T*, const double*, const T*, T*, std::int64_t, bool, Stream);         \
+  template void softmax_attention_forward(const T*, const double*, T*, std::int64_t, std::int64_t, Stream);            \
+  template void attention_forward(const HeadWidths&, const T*, const T*, const double*, T*, T*, T*, T*, std::int64_t,  \
+                                  Stream);                                                                             \
+  template void kernel_attention_backward(const T*, const T*, const double*, T*, bool, T*, std::int64_t, std::int64_t, \
+                                          std::int64_t, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
 #undef OMNICONV_INSTANTIATE

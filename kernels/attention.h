@@ -25,6 +25,20 @@ template <class T>
 void softmax_attention_forward(const T* logits, const double* temperature, T* attention, std::int64_t samples,
                                std::int64_t kernels, Stream stream);
 
+/// Widths of the four heads; 0 where one is absent.
+struct HeadWidths {
+  std::int64_t channel = 0, filter = 0, spatial = 0, kernel = 0;  ///< I, O, R·S, K
+
+  std::int64_t sigmoids() const { return channel + filter + spatial; }
+  std::int64_t all() const { return sigmoids() + kernel; }
+};
+
+/// All four attentions at once, from the heads' products z [N, I + O + R·S + K], one head behind the other, and their
+/// biases [I + O + R·S + K]: sigmoid((z + bias) / T), and softmax for the last. Targets of absent heads are not used.
+template <class T>
+void attention_forward(const HeadWidths& widths, const T* products, const T* bias, const double* temperature,
+                       T* channel, T* filter, T* spatial, T* kernel, std::int64_t samples, Stream stream);
+
 /// From weighted_kst[n, k, t] = Q = p_nk s_nt dL/d(p_nk s_nt) [N, K, taps]:
 ///   d_kernel_logits[n, k] (+)= (Σ_t Q - p_nk Σ_{k,t} Q) / T        (skipped when d_kernel_logits is nullptr)
 ///   weighted_spatial[n, t]  = Σ_k Q                                 (skipped when weighted_spatial is nullptr)

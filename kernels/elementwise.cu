@@ -12,12 +12,14 @@ void add(const T* source, T* target, std::int64_t count, Stream stream) {
 }
 
 template <class T>
-void add_bias_residual(const T* input, const T* bias, const T* residual, bool relu, T* output, std::int64_t rows,
-                       std::int64_t columns, Stream stream) {
+void apply_affine(const T* input, const T* scale, const T* shift, const T* residual, bool relu, T* output,
+                  std::int64_t rows, std::int64_t columns, Stream stream) {
   for_each_element(rows, columns, stream, [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t c) {
     const std::int64_t i = row * columns + c;
-    const T sum = input[i] + bias[c] + (residual ? residual[i] : T(0));
-    output[i] = relu && sum < T(0) ? T(0) : sum;
+    T value = scale ? input[i] * scale[c] : input[i];
+    if (shift) value += shift[c];
+    if (residual) value += residual[i];
+    output[i] = relu && value < T(0) ? T(0) : value;
   });
 }
 
@@ -45,11 +47,11 @@ void merge_groups(const T* source, T* target, std::int64_t rows, std::int64_t gr
   });
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                \
-  template void add(const T*, T*, std::int64_t, Stream);                                                       \
-  template void add_bias_residual(const T*, const T*, const T*, bool, T*, std::int64_t, std::int64_t, Stream); \
-  template void mask_negative(const T*, const T*, T*, std::int64_t, Stream);                                   \
-  template void split_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, Stream);                  \
+#define OMNICONV_INSTANTIATE(T)                                                                                     \
+  template void add(const T*, T*, std::int64_t, Stream);                                                            \
+  template void apply_affine(const T*, const T*, const T*, const T*, bool, T*, std::int64_t, std::int64_t, Stream); \
+  template void mask_negative(const T*, const T*, T*, std::int64_t, Stream);                                        \
+  template void split_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, Stream);                       \
   template void merge_groups(const T*, T*, std::int64_t, std::int64_t, std::int64_t, bool, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)

@@ -11,10 +11,11 @@ namespace omniconv::kernels {
 template <class T>
 void add(const T* source, T* target, std::int64_t count, Stream stream);
 
-/// output[r, c] = relu?(input[r, c] + bias[c] + residual[r, c]); residual may be nullptr, output may be input.
+/// output[r, c] = relu?(input[r, c] · scale[c] + shift[c] + residual[r, c]); scale, shift and residual may be nullptr,
+/// output may be input.
 template <class T>
-void add_bias_residual(const T* input, const T* bias, const T* residual, bool relu, T* output, std::int64_t rows,
-                       std::int64_t columns, Stream stream);
+void apply_affine(const T* input, const T* scale, const T* shift, const T* residual, bool relu, T* output,
+                  std::int64_t rows, std::int64_t columns, Stream stream);
 
 /// masked[i] = output[i] > 0 ? d_output[i] : 0, the gradient in front of a ReLU.
 template <class T>

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "engine/files.h"
+#include "models/checkpoint.h"
 #include "models/resnet.h"
 
 namespace omniconv {
@@ -67,14 +68,13 @@ double infer_reduction(const Tensors& tensors, const std::map<std::string, std::
   fail("checkpoint", source, ": expected attention widths of one reduction up to 1, got others");
 }
 
-/// The fewest digits that read back as the same number.
+}  // namespace
+
 std::string exact_text(double value) {
   char text[32];
   const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
   return {text, end};
 }
-
-}  // namespace
 
 std::map<std::string, HostTensor> without_module_prefix(Tensors tensors) {
   constexpr std::string_view prefix = "module.";

@@ -8,15 +8,9 @@ namespace {
 
 constexpr const char* where = "convert";
 
+/// The twin with what the two nets share; its other convolutions come later.
 std::unique_ptr<Model> static_twin(const Model& model) {
-  ModelConfig config = model.config;
-  config.model = config.model.substr(std::string("od_").size());
-  config.kernels = 1;
-  config.reduction = ModelConfig{}.reduction;
-  config.downsample = ModelConfig{}.downsample;
-  config.attention_norm = ModelConfig{}.attention_norm;
-  config.attention_init = ModelConfig{}.attention_init;
-  auto twin = std::make_unique<Model>(config, 0, model.store.dtype());
+  auto twin = std::make_unique<Model>(static_config(model.config), 0, model.store.dtype());
   auto state = twin->store.state();
   for (auto& [name, tensor] : model.store.state())
     if (const auto found = state.find(name); found != state.end() && found->second.shape == tensor.shape)
@@ -40,6 +34,18 @@ double relative_distance(const Tensor& a, const Tensor& b) {
 }
 
 }  // namespace
+
+ModelConfig static_config(const ModelConfig& config) {
+  const ModelConfig usual;
+  ModelConfig twin = config;
+  twin.model = config.model.substr(std::string("od_").size());
+  twin.kernels = 1;
+  twin.reduction = usual.reduction;
+  twin.downsample = usual.downsample;
+  twin.attention_norm = usual.attention_norm;
+  twin.attention_init = usual.attention_init;
+  return twin;
+}
 
 StaticConversion convert_to_static(const Model& model, const Tensor& images) {
   expect(model.config.dynamic(), where, "expected a dynamic model, got the static ", model.config.model);

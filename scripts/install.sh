@@ -2,7 +2,8 @@
 # Installs what omniconv is built from, where it is missing: Debian 12 and Ubuntu 24.04. Sourced by the other scripts.
 set -euo pipefail
 
-omniconv_packages=(g++ cmake ninja-build ccache libdnnl-dev libboost-context-dev libcli11-dev nlohmann-json3-dev catch2)
+omniconv_packages=(g++ cmake ninja-build ccache libdnnl-dev libboost-context-dev libcli11-dev nlohmann-json3-dev catch2
+                   libonnx-dev libprotobuf-dev)
 
 omniconv_install() {
   local missing=() package

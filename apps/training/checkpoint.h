@@ -1,25 +1,11 @@
-// A model as a file, and a model from a file.
+// What training and the sub-commands do with checkpoints besides reading and writing them (models/checkpoint.h).
 #pragma once
 
-#include <memory>
 #include <string>
 
-#include "engine/safetensors.h"
-#include "models/resnet.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
-
-/// What `last.safetensors` and `best.safetensors` hold: the model's state alone, with its configuration and the
-/// temperature it was evaluated at as metadata.
-SafetensorsFile model_file(const Model& model, double temperature);
-
-struct LoadedModel {
-  std::unique_ptr<Model> model;
-  double temperature = 1;  ///< the file's, 1 where it names none
-};
-
-/// The model that the checkpoint at `path` holds, computing in `dtype`. @throws Error naming the file and the cause.
-LoadedModel load_model(const std::string& path, DType dtype);
 
 /// Takes the weights of the checkpoint at `path` over into `model`. @throws Error if the file looks like another model,
 /// naming that one and the one asked for.
@@ -27,8 +13,5 @@ void load_weights(const std::string& path, Model& model);
 
 /// "od_resnet18, width 16, K = 4" and, where they are not the usual ones, its other traits.
 std::string describe(const ModelConfig& config);
-
-/// `value` with the fewest digits that read back as the same number.
-std::string exact_text(double value);
 
 }  // namespace omniconv

@@ -2,6 +2,7 @@
 
 #include "apps/training/totals.h"
 #include "data/batches.h"
+#include "models/inference.h"
 
 namespace omniconv {
 
@@ -11,12 +12,13 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
   const std::int64_t classes = model.config.classes;
   const Tensor order = Tensor::from_host(epoch_order(count, 0, 0, false));
   const DeviceTotals totals;
+  InferenceNet net(model);
   for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
     const Batch batch = dataset.gather(order.view(range.begin, {range.size()}), model.store.dtype());
+    const Tensor output = net.forward(batch.images);
     Tape tape(false);
-    const Variable output = model.net.forward(model.pass(tape, false), Variable(batch.images));
-    ops::cross_entropy(tape, output, batch.labels, totals.data());
-    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(output.value());
+    ops::cross_entropy(tape, Variable(output), batch.labels, totals.data());
+    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(output);
     if (on_batch) on_batch(range.end);
   }
   const kernels::ClassificationTotals sums = totals.read();

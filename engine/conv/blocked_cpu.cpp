@@ -1,6 +1,7 @@
 #include "engine/conv/blocked_cpu.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -29,16 +30,16 @@ constexpr std::int64_t static_minibatch = 8;
 
 bool has_attention(const Attention& a) { return a.channel || a.filter || a.spatial || a.kernel; }
 
-/// The largest divisor of `channels` that is a multiple of the granularity and keeps a slice small; all channels if
-/// there is none or the convolution is grouped.
-std::int64_t slice_of(const ConvShape& shape, std::int64_t channels) {
+/// The largest divisor of `channels` that is a multiple of the granularity, keeps a slice small and makes `least`
+/// slices; the smallest one if none does, all channels if there is none or the convolution is grouped.
+std::int64_t slice_of(const ConvShape& shape, std::int64_t channels, std::int64_t least = 1) {
   if (shape.params.groups > 1) return channels;
   const std::int64_t weights_per_channel = shape.weight_count() / channels;
   std::int64_t best = channels;
   for (std::int64_t slice = channels; slice >= slice_granularity; slice -= slice_granularity) {
     if (channels % slice != 0 || slice % slice_granularity != 0) continue;
     best = slice;
-    if (slice * weights_per_channel <= slice_weights) break;
+    if (slice * weights_per_channel <= slice_weights && slice * least <= channels) break;
   }
   return best;
 }
@@ -141,23 +142,11 @@ void gather_channels(const float* source, std::int64_t channels, std::int64_t fi
   }
 }
 
-/// What one unit of forward or data gradient needs to know of the packed weights.
-struct Slices {
-  std::int64_t width = 0;         // channels per slice
-  std::int64_t count = 0;         // slices
-  std::int64_t packed_count = 0;  // floats per packed kernel slice
-  Tensor packed;                  // [slices, K, packed_count]
-
-  float* slice(std::int64_t index, std::int64_t kernels) const {
-    return packed.data<float>() + index * kernels * packed_count;
-  }
-};
-
 /// Packs all slices of all kernels for one direction. `unit` is the convolution of one slice; slices cut the output
 /// channels, or with `slice_input` the input channels.
-Slices pack_slices(PackedConv::Direction direction, const ConvShape& shape, const ConvShape& unit, bool slice_input,
-                   std::int64_t kernels, const float* weight) {
-  Slices slices;
+PackedSlices pack_slices(PackedConv::Direction direction, const ConvShape& shape, const ConvShape& unit,
+                         bool slice_input, std::int64_t kernels, const float* weight) {
+  PackedSlices slices;
   slices.width = slice_input ? unit.in_channels : unit.out_channels;
   slices.count = (slice_input ? shape.in_channels : shape.out_channels) / slices.width;
   parallel_units(1, [&](std::int64_t) { slices.packed_count = PackedConv::get(direction, unit).packed_count(); });
@@ -201,13 +190,84 @@ ConvShape unit_of(const ConvShape& shape, std::int64_t samples, std::int64_t in_
   return unit;
 }
 
+/// Writes the channels [first, first + width) of the output: filter attention, then the epilogue.
+class OutputSlice {
+ public:
+  OutputSlice(const ConvShape& shape, std::int64_t first, std::int64_t width, const Epilogue<float>& epilogue)
+      : shape_(shape),
+        first_(first),
+        width_(width),
+        epilogue_(epilogue),
+        factor_(static_cast<std::size_t>(width), 1.0f),
+        shift_(static_cast<std::size_t>(width), 0.0f) {
+    if (epilogue.scale) std::copy_n(epilogue.scale + first, width, factor_.begin());
+    if (epilogue.shift) std::copy_n(epilogue.shift + first, width, shift_.begin());
+  }
+
+  /// `result` [pixels, width] of sample n, which may lie in `output` [N, OH, OW, O] already.
+  void write(std::int64_t n, const float* result, const float* filter, float* output) {
+    const std::int64_t channels = shape_.out_channels, pixels = shape_.out_pixels();
+    const std::int64_t start = n * pixels * channels + first_;
+    const float* f = filter ? filter + n * channels + first_ : nullptr;
+    if (epilogue_.empty()) {
+      if (f || result != output + start) copy(result, f, output + start);
+      return;
+    }
+    std::vector<float> factor = factor_;
+    if (f)
+      for (std::size_t j = 0; j < factor.size(); ++j) factor[j] *= f[j];
+    const float* residual = epilogue_.residual ? epilogue_.residual + start : nullptr;
+    if (residual)
+      affine<true>(result, factor.data(), residual, output + start);
+    else
+      affine<false>(result, factor.data(), nullptr, output + start);
+  }
+
+ private:
+  void copy(const float* result, const float* f, float* target) const {
+    for (std::int64_t p = 0; p < shape_.out_pixels(); ++p) {
+      const float* from = result + p * width_;
+      float* to = target + p * shape_.out_channels;
+      if (f) {
+        for (std::int64_t j = 0; j < width_; ++j) to[j] = from[j] * f[j];
+      } else {
+        std::copy(from, from + width_, to);
+      }
+    }
+  }
+  template <bool Residual>
+  void affine(const float* result, const float* factor, const float* residual, float* target) const {
+    const float floor = epilogue_.relu ? 0.0f : -std::numeric_limits<float>::infinity();
+    const float* shift = shift_.data();
+    for (std::int64_t p = 0; p < shape_.out_pixels(); ++p) {
+      const float* from = result + p * width_;
+      float* to = target + p * shape_.out_channels;
+#pragma GCC ivdep
+      for (std::int64_t j = 0; j < width_; ++j) {
+        float value = from[j] * factor[j] + shift[j];
+        if constexpr (Residual) value += residual[p * shape_.out_channels + j];
+        to[j] = value < floor ? floor : value;  // NaN stays
+      }
+    }
+  }
+
+  const ConvShape& shape_;
+  std::int64_t first_, width_;
+  const Epilogue<float>& epilogue_;
+  std::vector<float> factor_, shift_;
+};
+
 }  // namespace
 
-void blocked_forward(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
-                     float* output) {
-  const ConvShape unit = unit_of(shape, 1, shape.in_channels, slice_of(shape, shape.out_channels));
-  const Slices slices =
-      pack_slices(PackedConv::Direction::forward, shape, unit, false, attention.kernels, weight);
+PackedSlices pack_forward(const ConvShape& shape, std::int64_t kernels, const float* weight,
+                          std::int64_t least_slices) {
+  const ConvShape unit = unit_of(shape, 1, shape.in_channels, slice_of(shape, shape.out_channels, least_slices));
+  return pack_slices(PackedConv::Direction::forward, shape, unit, false, kernels, weight);
+}
+
+void blocked_forward(const ConvShape& shape, const Attention& attention, const float* input, const PackedSlices& slices,
+                     const Epilogue<float>& epilogue, float* output) {
+  const ConvShape unit = unit_of(shape, 1, shape.in_channels, slices.width);
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
   const std::int64_t out_pixels = shape.out_pixels();
@@ -217,6 +277,7 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
     const PackedConv& conv = PackedConv::get(PackedConv::Direction::forward, unit);
     float* packed = slices.slice(slice, attention.kernels);
     std::vector<float> shares;
+    OutputSlice out(shape, slice * slices.width, slices.width, epilogue);
     for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
       const float* source = input + n * in_count;
       if (attention.channel) {
@@ -229,25 +290,20 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
       float* result = slices.count == 1 ? target
                                         : ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
       conv.run(source, sample_weights(conv, shape, attention, n, packed, shares), result);
-      if (result == target && !attention.filter) continue;
-      const float* f = attention.filter ? attention.filter + n * shape.out_channels + slice * slices.width : nullptr;
-      for (std::int64_t p = 0; p < out_pixels; ++p) {
-        const float* from = result + p * slices.width;
-        float* to = target + p * shape.out_channels + slice * slices.width;
-        if (f) {
-          for (std::int64_t j = 0; j < slices.width; ++j) to[j] = from[j] * f[j];
-        } else {
-          std::copy(from, from + slices.width, to);
-        }
-      }
+      out.write(n, result, attention.filter, output);
     }
   });
+}
+
+void blocked_forward(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
+                     float* output) {
+  blocked_forward(shape, attention, input, pack_forward(shape, attention.kernels, weight), {}, output);
 }
 
 void blocked_data_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                            const float* d_output, float* d_input, bool accumulate, float* weighted_channel) {
   const ConvShape unit = unit_of(shape, 1, slice_of(shape, shape.in_channels), shape.out_channels);
-  const Slices slices =
+  const PackedSlices slices =
       pack_slices(PackedConv::Direction::data_gradient, shape, unit, true, attention.kernels, weight);
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::int64_t out_count = shape.out_pixels() * shape.out_channels;
@@ -309,7 +365,7 @@ void blocked_weight_gradient(const ConvShape& shape, const Attention& attention,
   const std::int64_t minibatch = dynamic ? 1 : common_minibatch(chunk, last_chunk);
   const ConvShape unit = unit_of(shape, minibatch, shape.in_channels, slice_width);
   const auto direction = PackedConv::Direction::weight_gradient;
-  const Slices slices = pack_slices(direction, shape, unit, false, kernels, weight);
+  const PackedSlices slices = pack_slices(direction, shape, unit, false, kernels, weight);
   const std::int64_t slice_count = kernels * slices.packed_count;
   const Tensor partials = Tensor::zeros({chunks, slices.count, slice_count}, DType::f32);
   const std::int64_t share_count = kernels * shape.taps();

@@ -31,9 +31,9 @@ Variable add_bias(Tape& tape, const Variable& input, const Variable& bias, bool 
   return dispatch(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
     const Tensor output = Tensor::empty(input.shape(), input.value().dtype());
-    kernels::add_bias_residual<T>(input.value().data<T>(), bias.value().data<T>(),
-                                  residual.defined() ? residual.value().data<T>() : nullptr, relu, output.data<T>(),
-                                  rows, channels, main_stream());
+    kernels::apply_affine<T>(input.value().data<T>(), nullptr, bias.value().data<T>(),
+                             residual.defined() ? residual.value().data<T>() : nullptr, relu, output.data<T>(), rows,
+                             channels, main_stream());
     if (!tape.needs_backward({&input, &bias, &residual})) return Variable(output);
     return tape.record(name, output, [=](const Tensor& d_output) {
       Tensor masked = d_output;

@@ -1,0 +1,26 @@
+#include "apps/export/onnx.h"
+
+namespace omniconv {
+
+void check_opset(const ModelConfig& config, std::int64_t opset) {
+  if (opset < oldest_opset || opset > newest_opset)
+    throw UsageError(concat("[export] expected --opset of ", oldest_opset, " to ", newest_opset, ", got ", opset));
+  constexpr std::int64_t first_with_layer_norm = 17;
+  if (config.dynamic() && config.attention_norm == AttentionNorm::layer && opset < first_with_layer_norm)
+    throw UsageError(
+        concat("[export] expected --opset ", first_with_layer_norm, " for a model with layer norms, got ", opset));
+}
+
+bool has_onnx() {
+  return OMNICONV_ONNX;
+}
+
+#if !OMNICONV_ONNX
+void export_onnx(const Model&, std::int64_t, std::int64_t, const std::string&) {
+  fail("export",
+       "expected a build with ONNX, got one without: install libonnx-dev and libprotobuf-dev, configure and build "
+       "again");
+}
+#endif
+
+}  // namespace omniconv

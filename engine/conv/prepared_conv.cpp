@@ -1,0 +1,55 @@
+#include "engine/conv/prepared_conv.h"
+
+#include <type_traits>
+#include <utility>
+
+#include "engine/conv/dynamic_conv.h"
+#include "engine/conv/static_conv.h"
+#include "kernels/elementwise.h"
+
+namespace omniconv::conv {
+
+namespace {
+
+#if !OMNICONV_CUDA
+// A single image has to occupy several threads; narrower slices than this cost more than they spread.
+constexpr std::int64_t inference_slices = 4;
+#endif
+
+}  // namespace
+
+template <class T>
+PreparedConv<T>::PreparedConv(const ConvShape& shape, std::int64_t kernels, Tensor weight)
+    : shape_(shape), weight_(std::move(weight)) {
+  expect(weight_.count() == kernels * shape.weight_count(), "prepared_conv", "expected weights of ", kernels, " x ",
+         shape.weight_count(), " elements, got shape ", weight_.shape());
+#if !OMNICONV_CUDA
+  if constexpr (std::is_same_v<T, float>) {
+    packed_ = pack_forward(shape, kernels, weight_.data<T>(), inference_slices);
+    weight_ = Tensor();
+  }
+#endif
+}
+
+template <class T>
+void PreparedConv<T>::run(std::int64_t samples, const AttentionValues<T>& attention, const T* input,
+                          const Epilogue<T>& epilogue, T* output, Stream stream) const {
+  ConvShape shape = shape_;
+  shape.samples = samples;
+#if !OMNICONV_CUDA
+  if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, packed_, epilogue, output);
+#endif
+  const bool dynamic = attention.channel || attention.filter || attention.spatial || attention.kernel;
+  if (dynamic)
+    dynamic_forward(shape, attention, input, weight_.data<T>(), output, stream);
+  else
+    conv2d_forward(shape, input, weight_.data<T>(), output, stream);
+  if (!epilogue.empty())
+    kernels::apply_affine(output, epilogue.scale, epilogue.shift, epilogue.residual, epilogue.relu, output,
+                          samples * shape.out_pixels(), shape.out_channels, stream);
+}
+
+template class PreparedConv<float>;
+template class PreparedConv<double>;
+
+}  // namespace omniconv::conv

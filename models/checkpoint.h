@@ -1,0 +1,30 @@
+// A model as a file, and a model from a file.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/safetensors.h"
+#include "models/resnet.h"
+
+namespace omniconv {
+
+/// What `last.safetensors` and `best.safetensors` hold: the model's state alone, with its configuration and the
+/// temperature it was evaluated at as metadata.
+SafetensorsFile model_file(const Model& model, double temperature);
+
+struct LoadedModel {
+  std::unique_ptr<Model> model;
+  double temperature = 1;  ///< the file's, 1 where it names none
+};
+
+/// A model's file, not a run's; tensor names without a leading `module.`. @throws Error naming the file.
+SafetensorsFile read_model_file(const std::string& path);
+
+/// The model that the checkpoint at `path` holds, computing in `dtype`. @throws Error naming the file and the cause.
+LoadedModel load_model(const std::string& path, DType dtype);
+
+/// `value` with the fewest digits that read back as the same number.
+std::string exact_text(double value);
+
+}  // namespace omniconv
