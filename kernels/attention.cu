@@ -61,8 +61,8 @@ void softmax_attention_forward(const T* logits, const double* temperature, T* at
 template <class T>
 void attention_forward(const HeadWidths& widths, const T* products, const T* bias, const double* temperature,
                        T* channel, T* filter, T* spatial, T* kernel, std::int64_t samples, Stream stream) {
-  const std::int64_t all = widths.all();
-  simt::for_each_element(samples, widths.sigmoids(), stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t j) {
+  const std::int64_t all = widths.all(), sigmoids = widths.sigmoids();
+  simt::for_each_element(samples, sigmoids, stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t j) {
     const T value = sigmoid((products[n * all + j] + bias[j]) / static_cast<T>(*temperature));
     const std::int64_t of_filter = j - widths.channel, of_spatial = of_filter - widths.filter;
     if (of_filter < 0)
@@ -74,8 +74,8 @@ void attention_forward(const HeadWidths& widths, const T* products, const T* bia
   });
   if (widths.kernel == 0) return;
   simt::for_each_index(samples, stream, [=] OMNI_HOST_DEVICE(std::int64_t n) {
-    const T* const z = products + n * all + widths.sigmoids();
-    const T* const b = bias + widths.sigmoids();
+    const T* const z = products + n * all + sigmoids;
+    const T* const b = bias + sigmoids;
     softmax([z, b](std::int64_t k) { return z[k] + b[k]; }, widths.kernel, static_cast<T>(*temperature),
             kernel + n * widths.kernel);
   });
