@@ -10,8 +10,8 @@
 
 namespace omniconv {
 
-/// The same function as the model's in evaluation, up to rounding, for f32 and f64. Logits of an image do not depend
-/// on what else is in its batch.
+/// The same function as the model's in evaluation, up to rounding, for f32 and f64. On the CPU the logits of an image do
+/// not depend on what else is in its batch.
 class InferenceNet {
  public:
   /// Copies what it needs of the weights but for the temperature, which it reads at each call: `model` must outlive it
