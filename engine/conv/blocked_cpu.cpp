@@ -5,6 +5,8 @@
 #include <numeric>
 #include <vector>
 
+#include "engine/conv/attention_parts_cpu.h"
+#include "engine/conv/folded_weight_cpu.h"
 #include "engine/library/packed_conv_cpu.h"
 #include "engine/library/parallel_cpu.h"
 #include "engine/tensor.h"
@@ -24,11 +26,13 @@ using Attention = AttentionValues<float>;
 constexpr std::int64_t slice_weights = 48 * 1024;
 constexpr std::int64_t slice_granularity = 16;
 constexpr std::int64_t samples_per_unit = 8;
-// Independent partial sums of the weight gradient: enough to keep that many threads busy.
+// Independent partial sums of a grouped weight gradient: enough to keep that many threads busy.
 constexpr std::int64_t gradient_units = 8;
 constexpr std::int64_t static_minibatch = 8;
 
-bool has_attention(const Attention& a) { return a.channel || a.filter || a.spatial || a.kernel; }
+bool has_attention(const Attention& a) {
+  return a.channel || a.filter || a.spatial || a.kernel;
+}
 
 /// The largest divisor of `channels` that is a multiple of the granularity, keeps a slice small and makes `least`
 /// slices; the smallest one if none does, all channels if there is none or the convolution is grouped.
@@ -42,17 +46,6 @@ std::int64_t slice_of(const ConvShape& shape, std::int64_t channels, std::int64_
     if (slice * weights_per_channel <= slice_weights && slice * least <= channels) break;
   }
   return best;
-}
-
-/// q_kt = p_nk s_nt for one sample, kernel by kernel.
-void sample_shares(const ConvShape& shape, const Attention& attention, std::int64_t n, std::vector<float>& shares) {
-  shares.resize(static_cast<std::size_t>(attention.kernels * shape.taps()));
-  for (std::int64_t k = 0; k < attention.kernels; ++k) {
-    const float p = attention.kernel ? attention.kernel[n * attention.kernels + k] : 1.0f;
-    for (std::int64_t t = 0; t < shape.taps(); ++t)
-      shares[static_cast<std::size_t>(k * shape.taps() + t)] =
-          attention.spatial ? p * attention.spatial[n * shape.taps() + t] : p;
-  }
 }
 
 /// target[e] (+)= Σ_j q_j packed[j][e] for `Kernels` packed kernels that lie `stride` apart.
@@ -97,35 +90,28 @@ void aggregate(const std::vector<TapRun>& runs, const float* packed, std::int64_
   }
 }
 
-/// gradient[j] += q_j D and dots[j] += <D, packed[j]> for `Kernels` kernels that lie `stride` apart.
-template <int Kernels>
-void fold(const float* __restrict d, const float* __restrict packed, float* __restrict gradient, std::int64_t stride,
-          const float* shares, float* dots, std::int64_t step, std::int64_t count) {
-  float q[Kernels], sums[Kernels] = {};
-  for (int j = 0; j < Kernels; ++j) q[j] = shares[j * step];
-#pragma omp simd reduction(+ : sums)
-  for (std::int64_t e = 0; e < count; ++e) {
-    const float value = d[e];
-    for (int j = 0; j < Kernels; ++j) {
-      gradient[j * stride + e] += q[j] * value;
-      sums[j] += value * packed[j * stride + e];
-    }
-  }
-  for (int j = 0; j < Kernels; ++j) dots[j * step] += sums[j];
+/// gradient += q D over one tap's run.
+void add_scaled(const float* __restrict d, float q, float* __restrict gradient, std::int64_t count) {
+#pragma omp simd
+  for (std::int64_t e = 0; e < count; ++e) gradient[e] += q * d[e];
 }
 
-/// Folds a sample's D into the gradients of all kernels and into dots[k, t] = <D_t, W_kt>.
+float dot(const float* __restrict a, const float* __restrict b, std::int64_t count) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t e = 0; e < count; ++e) sum += a[e] * b[e];
+  return sum;
+}
+
+/// Folds a sample's D into the gradients of all kernels and, unless nullptr, into dots[k, t] += <D_t, W_kt>.
 void fold_all(const std::vector<TapRun>& runs, const float* d, const float* packed, float* gradient,
               std::int64_t packed_count, std::int64_t kernels, std::int64_t taps, const float* shares, float* dots) {
-  for (const TapRun& run : runs) {
-    std::int64_t k = 0;
-    for (; k + 4 <= kernels; k += 4)
-      fold<4>(d + run.first, packed + k * packed_count + run.first, gradient + k * packed_count + run.first,
-              packed_count, shares + k * taps + run.tap, dots + k * taps + run.tap, taps, run.count);
-    for (; k < kernels; ++k)
-      fold<1>(d + run.first, packed + k * packed_count + run.first, gradient + k * packed_count + run.first,
-              packed_count, shares + k * taps + run.tap, dots + k * taps + run.tap, taps, run.count);
-  }
+  for (const TapRun& run : runs)
+    for (std::int64_t k = 0; k < kernels; ++k) {
+      const std::int64_t first = k * packed_count + run.first, index = k * taps + run.tap;
+      add_scaled(d + run.first, shares[index], gradient + first, run.count);
+      if (dots) dots[index] += dot(d + run.first, packed + first, run.count);
+    }
 }
 
 /// target[p, j] = source[p, first + j] · scale[j] for `count` of `channels` channels; scale may be absent.
@@ -287,8 +273,8 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
         source = scaled;
       }
       float* target = output + n * out_pixels * shape.out_channels;
-      float* result = slices.count == 1 ? target
-                                        : ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
+      float* result =
+          slices.count == 1 ? target : ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
       conv.run(source, sample_weights(conv, shape, attention, n, packed, shares), result);
       out.write(n, result, attention.filter, output);
     }
@@ -354,35 +340,32 @@ void blocked_data_gradient(const ConvShape& shape, const Attention& attention, c
 void blocked_weight_gradient(const ConvShape& shape, const Attention& attention, const float* input,
                              const float* weight, const float* d_output, float* d_weight, bool accumulate,
                              float* weighted_kst) {
+  if (shape.params.groups == 1)
+    return folded_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kst);
   const bool dynamic = has_attention(attention);
   const std::int64_t kernels = attention.kernels;
-  const std::int64_t slice_width = slice_of(shape, shape.out_channels);
-  // Partial sums: slices give independent work by themselves, chunks of samples the rest.
-  const std::int64_t wanted = std::max<std::int64_t>(1, gradient_units * slice_width / shape.out_channels);
-  const std::int64_t chunk = (shape.samples + wanted - 1) / wanted;
+  const std::int64_t chunk = (shape.samples + gradient_units - 1) / gradient_units;
   const std::int64_t chunks = (shape.samples + chunk - 1) / chunk;
   const std::int64_t last_chunk = shape.samples - (chunks - 1) * chunk;
   const std::int64_t minibatch = dynamic ? 1 : common_minibatch(chunk, last_chunk);
-  const ConvShape unit = unit_of(shape, minibatch, shape.in_channels, slice_width);
+  const ConvShape unit = unit_of(shape, minibatch, shape.in_channels, shape.out_channels);
   const auto direction = PackedConv::Direction::weight_gradient;
-  const PackedSlices slices = pack_slices(direction, shape, unit, false, kernels, weight);
-  const std::int64_t slice_count = kernels * slices.packed_count;
-  const Tensor partials = Tensor::zeros({chunks, slices.count, slice_count}, DType::f32);
+  PackedSlices whole;
+  if (weighted_kst) whole = pack_slices(direction, shape, unit, false, kernels, weight);
+  std::int64_t packed_count = 0;
+  parallel_units(1, [&](std::int64_t) { packed_count = PackedConv::get(direction, unit).packed_count(); });
+  const Tensor partials = Tensor::zeros({chunks, kernels, packed_count}, DType::f32);
   const std::int64_t share_count = kernels * shape.taps();
-  Tensor dots;  // [slices, N, K, taps]: <D, W_k> of each slice
-  if (weighted_kst) dots = Tensor::zeros({slices.count, shape.samples, share_count}, DType::f32);
+  if (weighted_kst) std::fill(weighted_kst, weighted_kst + shape.samples * share_count, 0.0f);
 
   const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
-  const std::int64_t out_pixels = shape.out_pixels();
-  parallel_units(chunks * slices.count, [&](std::int64_t index) {
-    const std::int64_t slice = index % slices.count;
-    const std::int64_t first = index / slices.count * chunk;
-    const std::int64_t last = std::min(first + chunk, shape.samples);
-    float* packed = slices.slice(slice, kernels);
-    float* gradient = partials.data<float>() + index * slice_count;
-    std::vector<float> shares, ignored_dots(static_cast<std::size_t>(share_count));
+  const std::int64_t out_count = shape.out_pixels() * shape.out_channels;
+  parallel_units(chunks, [&](std::int64_t index) {
+    const PackedConv& conv = PackedConv::get(direction, unit);
+    const std::int64_t first = index * chunk, last = std::min(first + chunk, shape.samples);
+    float* gradient = partials.data<float>() + index * kernels * packed_count;
+    std::vector<float> shares;
     for (std::int64_t n = first; n < last; n += minibatch) {
-      const PackedConv& conv = PackedConv::get(direction, unit);
       const float* source = input + n * in_count;
       if (attention.channel) {
         float* scaled = ThreadScratch::get(ThreadScratch::source, in_count);
@@ -390,62 +373,41 @@ void blocked_weight_gradient(const ConvShape& shape, const Attention& attention,
                         shape.in_pixels(), scaled);
         source = scaled;
       }
-      const float* upstream = d_output + n * out_pixels * shape.out_channels;
-      if (attention.filter || slices.count > 1) {
-        float* gathered = ThreadScratch::get(ThreadScratch::destination, minibatch * out_pixels * slices.width);
-        gather_channels(upstream, shape.out_channels, slice * slices.width, slices.width,
-                        attention.filter ? attention.filter + n * shape.out_channels : nullptr,
-                        minibatch * out_pixels, gathered);
-        upstream = gathered;
+      const float* upstream = d_output + n * out_count;
+      if (attention.filter) {
+        float* scaled = ThreadScratch::get(ThreadScratch::destination, out_count);
+        gather_channels(upstream, shape.out_channels, 0, shape.out_channels, attention.filter + n * shape.out_channels,
+                        shape.out_pixels(), scaled);
+        upstream = scaled;
       }
-      float* d = ThreadScratch::get(ThreadScratch::gradient, conv.packed_count());
+      float* d = ThreadScratch::get(ThreadScratch::gradient, packed_count);
       conv.run(source, d, const_cast<float*>(upstream));
-      if (!dynamic) {
-        for (std::int64_t e = 0; e < slices.packed_count; ++e) gradient[e] += d[e];
-        continue;
-      }
       sample_shares(shape, attention, n, shares);
-      float* sample_dots = weighted_kst ? dots.data<float>() + (slice * shape.samples + n) * share_count
-                                        : ignored_dots.data();
-      fold_all(conv.runs(), d, packed, gradient, slices.packed_count, kernels, shape.taps(), shares.data(),
-               sample_dots);
+      fold_all(conv.runs(), d, whole.packed.data_or_null<float>(), gradient, packed_count, kernels, shape.taps(),
+               shares.data(), weighted_kst ? weighted_kst + n * share_count : nullptr);
+      if (!weighted_kst) continue;
+      for (std::int64_t e = 0; e < share_count; ++e)
+        weighted_kst[n * share_count + e] *= shares[static_cast<std::size_t>(e)];
     }
   });
 
-  if (d_weight) {
-    const std::int64_t row = shape.group_in();
-    const std::int64_t plain_count = unit.out_channels * shape.taps() * row;
-    parallel_units(slices.count * kernels, [&](std::int64_t index) {
-      const std::int64_t slice = index / kernels;
-      const std::int64_t k = index % kernels;
-      float* sum = partials.data<float>() + slice * slice_count + k * slices.packed_count;
-      for (std::int64_t c = 1; c < chunks; ++c) {
-        const float* part = sum + c * slices.count * slice_count;
-        for (std::int64_t e = 0; e < slices.packed_count; ++e) sum[e] += part[e];
-      }
-      const PackedConv& conv = PackedConv::get(direction, unit);
-      float* target = d_weight + k * shape.weight_count() + slice * plain_count;
-      if (!accumulate) {
-        conv.unpack(sum, target, row);
-        return;
-      }
-      float* plain = ThreadScratch::get(ThreadScratch::gradient, plain_count);
-      conv.unpack(sum, plain, row);
-      for (std::int64_t e = 0; e < plain_count; ++e) target[e] += plain[e];
-    });
-  }
-  if (weighted_kst) {
-    std::vector<float> shares;
-    for (std::int64_t n = 0; n < shape.samples; ++n) {
-      sample_shares(shape, attention, n, shares);
-      for (std::int64_t e = 0; e < share_count; ++e) {
-        float sum = 0;
-        for (std::int64_t slice = 0; slice < slices.count; ++slice)
-          sum += dots.data<float>()[(slice * shape.samples + n) * share_count + e];
-        weighted_kst[n * share_count + e] = shares[static_cast<std::size_t>(e)] * sum;
-      }
+  if (!d_weight) return;
+  parallel_units(kernels, [&](std::int64_t k) {
+    const PackedConv& conv = PackedConv::get(direction, unit);
+    float* sum = partials.data<float>() + k * packed_count;
+    for (std::int64_t c = 1; c < chunks; ++c) {
+      const float* part = sum + c * kernels * packed_count;
+      for (std::int64_t e = 0; e < packed_count; ++e) sum[e] += part[e];
     }
-  }
+    float* target = d_weight + k * shape.weight_count();
+    if (!accumulate) {
+      conv.unpack(sum, target, shape.group_in());
+      return;
+    }
+    float* plain = ThreadScratch::get(ThreadScratch::gradient, shape.weight_count());
+    conv.unpack(sum, plain, shape.group_in());
+    for (std::int64_t e = 0; e < shape.weight_count(); ++e) target[e] += plain[e];
+  });
 }
 
 }  // namespace omniconv::conv

@@ -1,0 +1,272 @@
+#include "engine/conv/folded_weight_cpu.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/conv/attention_parts_cpu.h"
+#include "engine/library/parallel_cpu.h"
+#include "engine/tensor.h"
+
+namespace omniconv::conv {
+
+namespace {
+
+using library::parallel_units;
+using library::ThreadScratch;
+using Attention = AttentionValues<float>;
+
+constexpr int lanes = 16;
+typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
+
+// Input of the samples that pass while a tile of weights stays: half of the second-level cache of current server
+// cores, so that it is still there for the next tile.
+constexpr std::int64_t chunk_bytes = 512 * 1024;
+// Enough pieces of work for many threads, few enough to keep the sums over them cheap.
+constexpr std::int64_t wanted_units = 64;
+
+Vector& vector_at(float* address) {
+  return *reinterpret_cast<Vector*>(address);
+}
+const Vector& vector_at(const float* address) {
+  return *reinterpret_cast<const Vector*>(address);
+}
+
+/// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses.
+void pin([[maybe_unused]] Vector& value) {
+#ifdef __AVX512F__
+  asm("" : "+v"(value));
+#endif
+}
+
+/// How activations are cut: [tiles, N, pixels, width], zero beyond the channels.
+struct Blocked {
+  std::int64_t channels, pixels, width, tiles;
+
+  Blocked(std::int64_t channels, std::int64_t pixels, std::int64_t width)
+      : channels(channels), pixels(pixels), width(width), tiles((channels + width - 1) / width) {}
+
+  std::int64_t sample_count() const { return pixels * width; }
+
+  /// source [N, pixels, channels] ⊙ scale [N, channels], in this layout.
+  Tensor cut(const float* source, const float* scale, std::int64_t samples) const {
+    const Tensor result = Tensor::empty({tiles, samples, pixels, width}, DType::f32);
+    parallel_units(samples, [&](std::int64_t n) {
+      for (std::int64_t tile = 0; tile < tiles; ++tile) {
+        const std::int64_t first = tile * width, count = std::min(width, channels - first);
+        const float* from = source + n * pixels * channels + first;
+        const float* factors = scale ? scale + n * channels + first : nullptr;
+        float* to = result.data<float>() + (tile * samples + n) * sample_count();
+        for (std::int64_t p = 0; p < pixels; ++p, from += channels, to += width) {
+          if (factors) {
+            for (std::int64_t j = 0; j < count; ++j) to[j] = from[j] * factors[j];
+          } else {
+            std::copy(from, from + count, to);
+          }
+          std::fill(to + count, to + width, 0.0f);
+        }
+      }
+    });
+    return result;
+  }
+};
+
+/// Rows x (Vectors · lanes) weights at one tap.
+template <int Rows, int Vectors>
+struct Tile {
+  static constexpr std::int64_t width = Vectors * lanes;
+  static constexpr std::int64_t count = Rows * width;
+
+  /// D += Σ over the runs of d_output [pixels, Rows] · input [pixels, width].
+  static void multiply(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
+                       const float* input, Vector (&d)[Rows][Vectors]) {
+    for (const PixelRun& run : runs) {
+      const float* g = d_output + run.out * Rows;
+      const float* x = input + run.in * width;
+      for (std::int64_t p = 0; p < run.count; ++p, g += Rows, x += stride * width) {
+        Vector row[Vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) {
+          row[v] = vector_at(x + v * lanes);
+          pin(row[v]);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) {
+          const Vector factor = g[r] - Vector{};
+#pragma GCC unroll 4
+          for (int v = 0; v < Vectors; ++v) d[r][v] += factor * row[v];
+        }
+      }
+    }
+  }
+
+  /// gradients[k] += q_k D and dots[k] += <D, weights[k]>, lane by lane.
+  static void fold(const Vector (&d)[Rows][Vectors], std::int64_t kernels, const float* shares,
+                   std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
+    for (std::int64_t k = 0; k < kernels; ++k) {
+      const Vector share = shares[k * share_stride] - Vector{};
+      Vector sums[4] = {};
+      float* gradient = gradients + k * count;
+      const float* weight = weights + k * count;
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < Vectors; ++v) {
+          const int vector = r * Vectors + v;
+          vector_at(gradient + vector * lanes) += share * d[r][v];
+          sums[vector % 4] += d[r][v] * vector_at(weight + vector * lanes);
+        }
+      }
+      vector_at(dots + k * lanes) += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    }
+  }
+
+  /// gradient += D.
+  static void add(const Vector (&d)[Rows][Vectors], float* gradient) {
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) vector_at(gradient + (r * Vectors + v) * lanes) += d[r][v];
+  }
+
+  static void multiply_and_fold(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
+                                const float* input, std::int64_t kernels, const float* shares,
+                                std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
+    Vector d[Rows][Vectors] = {};
+    multiply(runs, stride, d_output, input, d);
+    fold(d, kernels, shares, share_stride, weights, gradients, dots);
+  }
+  static void multiply_and_add(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
+                               const float* input, float* gradient) {
+    Vector d[Rows][Vectors] = {};
+    multiply(runs, stride, d_output, input, d);
+    add(d, gradient);
+  }
+};
+
+/// Calls visit(row of the tile, weights of one (k, o) at the tap, their count) for the rows that exist.
+template <int Rows, class Weight, class Visit>
+void for_each_row(const ConvShape& shape, std::int64_t kernels, std::int64_t first_out, std::int64_t first_in,
+                  std::int64_t width, std::int64_t tap, Weight* weight, const Visit& visit) {
+  const std::int64_t rows = std::min<std::int64_t>(Rows, shape.out_channels - first_out);
+  const std::int64_t count = std::min(width, shape.in_channels - first_in);
+  for (std::int64_t k = 0; k < kernels; ++k)
+    for (std::int64_t r = 0; r < rows; ++r)
+      visit(k * Rows + r,
+            weight + ((k * shape.out_channels + first_out + r) * shape.taps() + tap) * shape.in_channels + first_in,
+            count);
+}
+
+template <int Rows, int Vectors>
+void folded_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
+                     const float* d_output, float* d_weight, bool accumulate, float* weighted_kst) {
+  using Tiling = Tile<Rows, Vectors>;
+  const std::int64_t samples = shape.samples, kernels = attention.kernels, taps = shape.taps();
+  const bool per_sample = weighted_kst || attention.spatial || attention.kernel;
+  const Blocked out(shape.out_channels, shape.out_pixels(), Rows);
+  const Blocked in(shape.in_channels, shape.in_pixels(), Tiling::width);
+  const Tensor upstream = out.cut(d_output, attention.filter, samples);
+  const Tensor source = in.cut(input, attention.channel, samples);
+  const std::int64_t sample_bytes = in.sample_count() * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t chunk = std::clamp<std::int64_t>(chunk_bytes / sample_bytes, 1, samples);
+
+  const std::vector<std::vector<PixelRun>> runs = pixel_runs(shape);
+
+  std::vector<float> shares;  // q [N, K, taps]
+  if (per_sample) {
+    std::vector<float> of_sample;
+    for (std::int64_t n = 0; n < samples; ++n) {
+      sample_shares(shape, attention, n, of_sample);
+      shares.insert(shares.end(), of_sample.begin(), of_sample.end());
+    }
+  }
+
+  const std::int64_t wanted_ranges = std::clamp<std::int64_t>(wanted_units / taps, 1, out.tiles);
+  const std::int64_t range = (out.tiles + wanted_ranges - 1) / wanted_ranges;  // tiles of output channels in a unit
+  const std::int64_t ranges = (out.tiles + range - 1) / range;
+  Tensor range_dots;  // [ranges, taps, N, K]: <D, W_k>
+  if (weighted_kst) range_dots = Tensor::empty({ranges, taps, samples, kernels}, DType::f32);
+  const std::int64_t dot_count = per_sample ? samples * kernels * lanes : 0;
+
+  parallel_units(ranges * taps, [&](std::int64_t unit) {
+    const std::int64_t tap = unit % taps;
+    const std::int64_t first_tile = unit / taps * range, last_tile = std::min(first_tile + range, out.tiles);
+    const std::vector<PixelRun>& tap_runs = runs[static_cast<std::size_t>(tap)];
+    float* weights = ThreadScratch::get(ThreadScratch::source, kernels * Tiling::count);
+    float* gradients = ThreadScratch::get(ThreadScratch::gradient, kernels * Tiling::count);
+    float* dots = ThreadScratch::get(ThreadScratch::destination, dot_count);
+    std::fill(dots, dots + dot_count, 0.0f);
+    std::fill(weights, weights + kernels * Tiling::count, 0.0f);
+    for (std::int64_t in_tile = 0; in_tile < in.tiles; ++in_tile)
+      for (std::int64_t first = 0; first < samples; first += chunk)
+        for (std::int64_t out_tile = first_tile; out_tile < last_tile; ++out_tile) {
+          const std::int64_t last = std::min(first + chunk, samples);
+          const float* g = upstream.data<float>() + (out_tile * samples + first) * out.sample_count();
+          const float* x = source.data<float>() + (in_tile * samples + first) * in.sample_count();
+          std::fill(gradients, gradients + kernels * Tiling::count, 0.0f);
+          if (weighted_kst)
+            for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * in.width, in.width, tap, weight,
+                               [&](std::int64_t row, const float* from, std::int64_t count) {
+                                 std::copy(from, from + count, weights + row * in.width);
+                               });
+          if (out_tile + 1 < last_tile) {
+            const auto prefetch = [&](std::int64_t, const float* row, std::int64_t count) {
+              for (std::int64_t j = 0; j < count; j += lanes) __builtin_prefetch(row + j, 0, 2);
+            };
+            const std::int64_t next = (out_tile + 1) * Rows;
+            if (weighted_kst)
+              for_each_row<Rows>(shape, kernels, next, in_tile * in.width, in.width, tap, weight, prefetch);
+            if (d_weight)
+              for_each_row<Rows>(shape, kernels, next, in_tile * in.width, in.width, tap, d_weight, prefetch);
+          }
+          for (std::int64_t n = first; n < last; ++n, g += out.sample_count(), x += in.sample_count()) {
+            if (per_sample)
+              Tiling::multiply_and_fold(tap_runs, shape.params.stride, g, x, kernels,
+                                        shares.data() + n * kernels * taps + tap, taps, weights, gradients,
+                                        dots + n * kernels * lanes);
+            else
+              Tiling::multiply_and_add(tap_runs, shape.params.stride, g, x, gradients);
+          }
+          if (!d_weight) continue;
+          const bool add = accumulate || first > 0;
+          for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * in.width, in.width, tap, d_weight,
+                             [&](std::int64_t row, float* to, std::int64_t count) {
+                               const float* from = gradients + row * in.width;
+                               if (add) {
+                                 for (std::int64_t j = 0; j < count; ++j) to[j] += from[j];
+                               } else {
+                                 std::copy(from, from + count, to);
+                               }
+                             });
+        }
+    if (!weighted_kst) return;
+    float* sums = range_dots.data<float>() + unit * samples * kernels;
+    for (std::int64_t e = 0; e < samples * kernels; ++e) {
+      sums[e] = 0;
+      for (int lane = 0; lane < lanes; ++lane) sums[e] += dots[e * lanes + lane];
+    }
+  });
+
+  if (!weighted_kst) return;
+  for (std::int64_t n = 0; n < samples; ++n)
+    for (std::int64_t k = 0; k < kernels; ++k)
+      for (std::int64_t t = 0; t < taps; ++t) {
+        float sum = 0;
+        for (std::int64_t r = 0; r < ranges; ++r)
+          sum += range_dots.data<float>()[((r * taps + t) * samples + n) * kernels + k];
+        const std::int64_t index = (n * kernels + k) * taps + t;
+        weighted_kst[index] = shares[static_cast<std::size_t>(index)] * sum;
+      }
+}
+
+}  // namespace
+
+void folded_weight_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
+                            const float* d_output, float* d_weight, bool accumulate, float* weighted_kst) {
+  // Sixteen accumulators each: enough to hide the latency of an FMA, few enough for the registers.
+  const auto compute = shape.in_channels <= lanes       ? folded_gradient<16, 1>
+                       : shape.in_channels <= 2 * lanes ? folded_gradient<8, 2>
+                                                        : folded_gradient<4, 4>;
+  compute(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kst);
+}
+
+}  // namespace omniconv::conv
