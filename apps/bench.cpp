@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "apps/bench_layers.h"
 #include "apps/commands.h"
 #include "apps/export/inference_bench.h"
 #include "apps/model_options.h"
@@ -28,7 +29,7 @@ struct BenchCall {
   std::int64_t batch_size = 128, steps = 10;
   std::optional<std::int64_t> threads;
   const CLI::Option* batch_size_option = nullptr;
-  bool inference = false, json = false;
+  bool inference = false, layers = false, plan = false, ablate = false, json = false;
 };
 
 Recipe recipe_of(const BenchCall& call) {
@@ -68,27 +69,47 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-/// Seconds of each training step, from the gathering of its batch to the new weights.
-std::vector<double> time_steps(const Model& model, const Recipe& recipe, std::int64_t steps, Console& console) {
-  const Dataset dataset(random_images(recipe.batch_size, recipe.model.classes));
-  const Tensor order = Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true));
-  const Sgd sgd(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov});
-  const DeviceTotals totals;
-  sgd.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
-  model.set_temperature(recipe.temperature.start);
-  std::vector<double> seconds;
-  for (std::int64_t step = 0; step < steps; ++step) {
-    Event begin, end;
-    begin.record(main_stream());
-    const Batch batch = dataset.gather(order, DType::f32, {true, 0, static_cast<std::uint64_t>(step)});
-    train_on_batch(model, sgd, batch, totals.data());
-    end.record(main_stream());
-    seconds.push_back(end.seconds_since(begin));
-    console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(steps),
-                      1000 * seconds.back()));
+/// Training steps on random images, always the same ones.
+class Steps {
+ public:
+  Steps(const Model& model, const Recipe& recipe)
+      : model_(model),
+        dataset_(random_images(recipe.batch_size, recipe.model.classes)),
+        order_(Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true))),
+        sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
+    sgd_.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
+    model.set_temperature(recipe.temperature.start);
   }
-  return seconds;
-}
+
+  /// From the gathering of the batch to the new weights.
+  void run() {
+    const Batch batch = dataset_.gather(order_, DType::f32, {true, 0, step_++});
+    train_on_batch(model_, sgd_, batch, totals_.data());
+  }
+
+  /// Seconds of each of `steps` steps.
+  std::vector<double> time(std::int64_t steps, Console& console) {
+    std::vector<double> seconds;
+    for (std::int64_t step = 0; step < steps; ++step) {
+      Event begin, end;
+      begin.record(main_stream());
+      run();
+      end.record(main_stream());
+      seconds.push_back(end.seconds_since(begin));
+      console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(steps),
+                        1000 * seconds.back()));
+    }
+    return seconds;
+  }
+
+ private:
+  const Model& model_;
+  Dataset dataset_;
+  Tensor order_;
+  Sgd sgd_;
+  DeviceTotals totals_;
+  std::uint64_t step_ = 0;
+};
 
 /// Forward passes of every form in which the model can be deployed.
 void bench_inference(const BenchCall& call, const ModelConfig& config) {
@@ -124,21 +145,43 @@ void bench(const BenchCall& call) {
   const Model model(recipe.model, 0);
   console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
   console.print(concat(device_kind(), ", ", device_name(), ", batch ", recipe.batch_size, ", ", call.steps, " steps"));
-  const std::vector<double> seconds = time_steps(model, recipe, call.steps, console);
+  Steps steps(model, recipe);
+  const auto step = [&] { steps.run(); };
+  const std::int64_t recorded_steps = call.steps - warm_up_steps;
+  if (call.plan) {
+    const std::vector<LayerRow> rows = record_layers(model, step, 1);
+    print_plan(rows, console);
+    if (call.json) std::printf("%s\n", nlohmann::ordered_json{{"plan", plan_json(rows)}}.dump().c_str());
+    return;
+  }
+  const std::vector<double> seconds = steps.time(call.steps, console);
 
   const double step_seconds = median({seconds.begin() + warm_up_steps, seconds.end()});
   const double images_per_second = static_cast<double>(recipe.batch_size) / step_seconds;
   const auto peak_bytes = static_cast<std::int64_t>(memory_statistics().peak_bytes);
+  const auto peak_rss_bytes = peak_resident_bytes();
   constexpr double mebibyte = 1 << 20;
   console.print(text("step      %10.1f ms (median without the first two)", 1000 * step_seconds));
   console.print(text("speed     %10.1f images/s", images_per_second));
   console.print(text("memory    %10.1f MiB of tensors at most", static_cast<double>(peak_bytes) / mebibyte));
-  console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_resident_bytes()) / mebibyte));
+  console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_rss_bytes) / mebibyte));
+  std::vector<LayerRow> layers;
+  if (call.layers) {
+    layers = record_layers(model, step, recorded_steps);
+    print_layers(layers, step_seconds, console);
+  }
+  std::vector<Ablation> ablations;
+  if (call.ablate) {
+    ablations = ablate(model, DType::f32, step, recorded_steps, console);
+    print_ablation(ablations, console);
+  }
   if (!call.json) return;
-  const nlohmann::ordered_json json = {{"model", recipe.model.model}, {"kernels", recipe.model.kernels},
+  nlohmann::ordered_json json = {{"model", recipe.model.model}, {"kernels", recipe.model.kernels},
                                        {"width", recipe.model.width}, {"batch_size", recipe.batch_size},
                                        {"step_seconds", seconds},     {"images_per_second", images_per_second},
-                                       {"peak_bytes", peak_bytes},    {"peak_rss_bytes", peak_resident_bytes()}};
+                                       {"peak_bytes", peak_bytes},    {"peak_rss_bytes", peak_rss_bytes}};
+  if (call.layers) json["layers"] = layers_json(layers, step_seconds);
+  if (call.ablate) json["ablation"] = ablation_json(ablations);
   std::printf("%s\n", json.dump().c_str());
 }
 
@@ -150,9 +193,18 @@ void add_bench(CLI::App& program, int& exit_code) {
   add_model_options(command, call->model, call->model_options);
   call->batch_size_option = command.add_option("--batch-size", call->batch_size, "Images in a step");
   command.add_option("--steps", call->steps, "Steps to time; the first two warm up");
-  command.add_flag("--inference", call->inference,
+  CLI::Option* inference =
+      command.add_flag("--inference", call->inference,
                    "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
   command.add_option("--threads", call->threads, "Host threads");
+  command.add_flag("--layers", call->layers,
+                   "Also time every convolution: algorithm, speed, bytes, share of the step");
+  CLI::Option* plan = command.add_flag("--plan", call->plan,
+                                       "Only the algorithm of every convolution and direction, and why");
+  CLI::Option* ablate = command.add_flag("--ablate", call->ablate,
+                                         "Also time the dynamic convolutions under each algorithm in turn");
+  plan->excludes(ablate)->excludes("--layers");
+  inference->excludes(ablate)->excludes(plan)->excludes("--layers");
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {
     bench(*call);

@@ -4,6 +4,8 @@
 #include <type_traits>
 
 #include "engine/conv/materialise.h"
+#include "engine/conv/recorder.h"
+#include "engine/conv/summed.h"
 #include "engine/conv/two_sided.h"
 #include "kernels/aggregate.h"
 #include "kernels/elementwise.h"
@@ -20,10 +22,21 @@ namespace {
 std::optional<Algorithm> forced_algorithm;
 
 template <class T>
-Algorithm algorithm_for(const ConvShape& shape, Direction direction) {
+Plan plan_for(const ConvShape& shape, std::int64_t kernels, Direction direction) {
   const DType dtype = DTypeOf<T>::value;
-  if (forced_algorithm && is_available(*forced_algorithm, dtype)) return *forced_algorithm;
-  return plan(shape, dtype, direction);
+  if (forced_algorithm && is_available(*forced_algorithm, dtype)) return {*forced_algorithm, "forced"};
+  return plan(shape, kernels, dtype, direction);
+}
+
+Run run_of(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction, const Plan& plan,
+           const void* weight) {
+  return {.shape = shape,
+          .kernels = kernels,
+          .dtype = dtype,
+          .direction = direction,
+          .algorithm = name_of(plan.algorithm),
+          .reason = plan.reason,
+          .weight = weight};
 }
 
 }  // namespace
@@ -36,6 +49,8 @@ std::string_view name_of(Algorithm algorithm) {
       return "materialise";
     case Algorithm::blocked:
       return "blocked";
+    case Algorithm::summed:
+      return "summed";
     case Algorithm::two_sided:
       return "two_sided";
   }
@@ -47,8 +62,14 @@ bool is_available(Algorithm algorithm, DType dtype) {
   return dtype == DType::f32 || dtype == DType::f64;
 }
 
-Algorithm plan(const ConvShape&, DType dtype, Direction) {
-  return is_available(Algorithm::blocked, dtype) ? Algorithm::blocked : Algorithm::tiled;
+Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
+  if (!is_available(Algorithm::blocked, dtype))
+    return {Algorithm::tiled, OMNICONV_CUDA ? "plain FMA: no tensor cores in this type" : "the library has no f64"};
+  if (direction != Direction::weight_gradient)
+    return {Algorithm::blocked, kernels > 1 ? "aggregated in cache for the library's convolution of a sample"
+                                            : "scaled in cache for the library's convolution of a sample"};
+  if (shape.params.groups > 1) return {Algorithm::blocked, "groups: the library's gradient of a sample, then folded"};
+  return {Algorithm::blocked, "a sample's gradient stays in registers and is folded from there"};
 }
 
 ForceAlgorithm::ForceAlgorithm(Algorithm algorithm) { forced_algorithm = algorithm; }
@@ -57,11 +78,15 @@ ForceAlgorithm::~ForceAlgorithm() { forced_algorithm.reset(); }
 template <class T>
 void dynamic_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
                      T* output, Stream stream) {
-  switch (algorithm_for<T>(shape, Direction::forward)) {
+  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::forward);
+  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::forward, plan, weight));
+  switch (plan.algorithm) {
     case Algorithm::tiled:
       return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
     case Algorithm::materialise:
       return materialise_forward(shape, attention, input, weight, output, stream);
+    case Algorithm::summed:
+      return summed_forward(shape, attention, input, weight, output, stream);
     case Algorithm::two_sided:
       return two_sided_forward(shape, attention, input, weight, output, stream);
     case Algorithm::blocked:
@@ -77,7 +102,9 @@ template <class T>
 void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
                            const T* weight, const T* d_output, T* d_input, bool accumulate, T* weighted_channel,
                            Stream stream) {
-  const Algorithm algorithm = algorithm_for<T>(shape, Direction::data_gradient);
+  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::data_gradient);
+  const Algorithm algorithm = plan.algorithm;
+  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, plan, weight));
 #if !OMNICONV_CUDA
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
@@ -95,6 +122,8 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& att
   const bool add = accumulate && !beside;
   if (algorithm == Algorithm::materialise)
     materialise_data_gradient(shape, attention, weight, d_output, target, add, stream);
+  else if (algorithm == Algorithm::summed)
+    summed_data_gradient<T>(shape, attention, nullptr, weight, d_output, target, add, nullptr, stream);
   else if (algorithm == Algorithm::two_sided)
     two_sided_data_gradient(shape, attention, weight, d_output, target, add, stream);
   else
@@ -108,7 +137,9 @@ template <class T>
 void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
                              const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,
                              T* weighted_spatial, Stream stream) {
-  const Algorithm algorithm = algorithm_for<T>(shape, Direction::weight_gradient);
+  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::weight_gradient);
+  const Algorithm algorithm = plan.algorithm;
+  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::weight_gradient, plan, weight));
   if (algorithm == Algorithm::two_sided)
     return two_sided_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kernel,
                                      weighted_spatial, stream);
@@ -120,6 +151,8 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& a
   }
   if (algorithm == Algorithm::materialise) {
     materialise_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
+  } else if (algorithm == Algorithm::summed) {
+    summed_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
   } else if (algorithm == Algorithm::tiled) {
     Tensor workspace;
     if (shares)

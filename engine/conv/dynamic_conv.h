@@ -16,6 +16,7 @@ enum class Algorithm {
   tiled,        ///< our kernel: aggregated tiles in shared memory, plain FMA
   materialise,  ///< A: per-sample weights in memory, batched products
   blocked,      ///< B: aggregated slices in the CPU's cache, consumed at once by the library's convolution
+  summed,       ///< C: one product over kernels, taps and channels, activations scaled by q and c, padding skipped
   two_sided,    ///< D: patches scaled by c and s, products with all kernels, combined by f and p
 };
 
@@ -27,8 +28,14 @@ std::string_view name_of(Algorithm algorithm);
 /// Whether this build has the algorithm for the type and direction.
 bool is_available(Algorithm algorithm, DType dtype);
 
+/// An algorithm, and why it was chosen: a phrase for people.
+struct Plan {
+  Algorithm algorithm;
+  std::string_view reason;
+};
+
 /// The default plan.
-Algorithm plan(const ConvShape& shape, DType dtype, Direction direction);
+Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction);
 
 /// Forces one algorithm wherever it is available, for tests and ablations; resets on destruction. Not for threads.
 class ForceAlgorithm {

@@ -2,36 +2,59 @@
 
 #include <type_traits>
 
+#include "engine/conv/recorder.h"
 #include "engine/conv/static_conv_library.h"
 #include "kernels/od_conv.h"
 
 namespace omniconv::conv {
 
+namespace {
+
+Run run_of(const ConvShape& shape, DType dtype, Direction direction, const void* weight) {
+  return {.shape = shape,
+          .kernels = 0,
+          .dtype = dtype,
+          .direction = direction,
+          .algorithm = "library",
+          .reason = "no attention",
+          .weight = weight};
+}
+
+constexpr std::string_view no_library = "the library has no such convolution";
+
+}  // namespace
+
 // Our own kernel without attention serves f64 and what the library does not have.
 
 template <class T>
 void conv2d_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
+  RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::forward, weight));
   if constexpr (std::is_same_v<T, float>) {
     if (library_forward(shape, input, weight, output, stream)) return;
   }
+  timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
   kernels::od_conv_forward<T>(shape, {}, input, weight, output, stream);
 }
 
 template <class T>
 void conv2d_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
                           Stream stream) {
+  RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::data_gradient, weight));
   if constexpr (std::is_same_v<T, float>) {
     if (library_data_gradient(shape, weight, d_output, d_input, accumulate, stream)) return;
   }
+  timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
   kernels::od_conv_data_gradient<T>(shape, {}, d_output, weight, d_input, accumulate, stream);
 }
 
 template <class T>
 void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output, T* d_weight,
                             bool accumulate, Stream stream) {
+  RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::weight_gradient, weight));
   if constexpr (std::is_same_v<T, float>) {
     if (library_weight_gradient(shape, input, weight, d_output, d_weight, accumulate, stream)) return;
   }
+  timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
   kernels::od_conv_weight_gradient<T>(shape, {}, input, d_output, weight, d_weight, accumulate, nullptr, nullptr,
                                       stream);
 }

@@ -4,6 +4,7 @@
 
 #include "engine/library/gemm.h"
 #include "engine/library/parallel_cpu.h"
+#include "engine/library/sgemm_cpu.h"
 #include "kernels/error.h"
 
 namespace omniconv::library {
@@ -14,6 +15,15 @@ namespace {
 constexpr std::int64_t block_rows = 128;
 
 }  // namespace
+
+void sgemm(std::int64_t rows, std::int64_t columns, std::int64_t inner, const MatrixView& a, const MatrixView& b,
+           float* c, std::int64_t row_step, bool accumulate) {
+  const dnnl_status_t status =
+      dnnl_sgemm(a.transposed ? 'T' : 'N', b.transposed ? 'T' : 'N', rows, columns, inner, 1.0f, a.data, a.row_step,
+                 b.data, b.row_step, accumulate ? 1.0f : 0.0f, c, row_step);
+  expect(status == dnnl_success, "gemm", "expected oneDNN to multiply [", rows, ", ", inner, "] by [", inner, ", ",
+         columns, "], got its status ", static_cast<int>(status));
+}
 
 template <>
 void gemm(const kernels::GemmShape& shape, const double* a, const double* b, double* c, bool accumulate,
@@ -33,11 +43,8 @@ void gemm(const kernels::GemmShape& shape, const float* a, const float* b, float
     const float* left = a + product * shape.stride_a + (shape.transpose_a ? row : row * lda);
     const float* right = b + product * shape.stride_b;
     float* result = c + product * shape.stride_c + row * shape.columns;
-    const dnnl_status_t status =
-        dnnl_sgemm(shape.transpose_a ? 'T' : 'N', shape.transpose_b ? 'T' : 'N', rows, shape.columns, shape.inner, 1.0f,
-                   left, lda, right, ldb, accumulate ? 1.0f : 0.0f, result, shape.columns);
-    expect(status == dnnl_success, "gemm", "expected oneDNN to multiply [", shape.rows, ", ", shape.inner, "] by [",
-           shape.inner, ", ", shape.columns, "], got its status ", static_cast<int>(status));
+    sgemm(rows, shape.columns, shape.inner, {left, lda, shape.transpose_a}, {right, ldb, shape.transpose_b}, result,
+          shape.columns, accumulate);
   });
 }
 

@@ -42,7 +42,7 @@ void parallel_units(std::int64_t units, const Body& body) {
 /// A thread's scratch memory: a few growing buffers of floats, aligned for vectors and reused from call to call.
 class ThreadScratch {
  public:
-  enum Slot { aggregated, source, destination, gradient, slot_count };
+  enum Slot { aggregated, source, destination, gradient, panel, slot_count };
 
   static float* get(Slot slot, std::int64_t count) {
     thread_local ThreadScratch scratch;

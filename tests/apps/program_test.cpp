@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <map>
 #include <thread>
 
 #include "engine/safetensors.h"
@@ -99,6 +100,41 @@ TEST_CASE("train, eval and bench speak JSON on stdout and text on stderr") {
   const Outcome timed = run({"bench", "--width", "8", "--batch-size", "2", "--steps", "3", "--json"});
   REQUIRE(timed.exit_code == 0);
   CHECK(nlohmann::json::parse(timed.out).at("step_seconds").size() == 3);
+}
+
+TEST_CASE("bench tells of every layer and direction") {
+  const Words bench = {"bench", "--width", "8", "--batch-size", "2", "--steps", "3"};
+  constexpr std::size_t convolutions = 20, dynamic_convolutions = 19;  // of od_resnet18; the stem is static
+  const std::size_t rows = 3 * convolutions - 1;                       // nobody wants the gradient of the images
+
+  const Outcome planned = run(bench + Words{"--plan", "--json"});
+  REQUIRE(planned.exit_code == 0);
+  const auto plan = nlohmann::json::parse(planned.out).at("plan");
+  REQUIRE(plan.size() == rows);
+  CHECK(plan[0].at("layer") == "conv1");
+  CHECK(plan[0].at("algorithm") == "library");
+  CHECK(plan[2].at("layer") == "layer1.0.conv1");
+  for (const auto& row : plan) CHECK_FALSE(row.at("reason").get<std::string>().empty());
+  CHECK_THAT(run(bench + Words{"--plan"}).out, ContainsSubstring("layer4.1.conv2") && ContainsSubstring("weight gradient"));
+
+  const Outcome timed = run(bench + Words{"--layers", "--ablate", "--json"});
+  REQUIRE(timed.exit_code == 0);
+  const auto json = nlohmann::json::parse(timed.out);
+  REQUIRE(json.at("layers").size() == rows);
+  double share = 0;
+  for (const auto& row : json.at("layers")) {
+    CHECK(row.at("seconds").get<double>() > 0);
+    CHECK(row.at("operations_per_second").get<double>() > 0);
+    CHECK(row.at("bytes").get<double>() > 0);
+    share += row.at("share").get<double>();
+  }
+  CHECK(share > 0);
+  std::map<std::string, std::size_t> counts;
+  for (const auto& row : json.at("ablation")) ++counts[row.at("algorithm").get<std::string>()];
+  CHECK(counts.at("materialise") == 3 * dynamic_convolutions);
+  CHECK(counts.at("summed") == 3 * dynamic_convolutions);
+  CHECK(counts.at("two_sided") == 3 * dynamic_convolutions);
+  check_one_line_error(bench + Words{"--plan", "--ablate"}, 2, "--ablate");
 }
 
 TEST_CASE("synth writes a data set and says what to do with it") {

@@ -17,6 +17,9 @@ using test::require_close;
 using test::Tolerance;
 using test::uniform_values;
 
+constexpr Algorithm all_algorithms[] = {Algorithm::tiled, Algorithm::materialise, Algorithm::blocked,
+                                        Algorithm::summed, Algorithm::two_sided};
+
 struct Case {
   ConvShape shape;
   std::int64_t kernels;
@@ -141,18 +144,24 @@ const std::vector<Case> cases = {
 
 TEST_CASE("dynamic convolution algorithms agree with plain loops", "[dynamic_conv]") {
   for (const Case& c : cases) {
-    for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+    for (Algorithm algorithm : all_algorithms) {
       if (conv::is_available(algorithm, DType::f32)) check_algorithm<float>(c, algorithm, 11);
       if (conv::is_available(algorithm, DType::f64)) check_algorithm<double>(c, algorithm, 12);
     }
   }
 }
 
-// Wide layers are cut into slices of channels; these are the smallest that are.
-TEST_CASE("blocked convolution in slices agrees with plain loops", "[dynamic_conv]") {
-  if (!conv::is_available(Algorithm::blocked, DType::f32)) return;
-  check_algorithm<float>({{2, 2, 2, 96, 128, 3, 3, {1, 1, 1, 1}}, 2, true, true, true}, Algorithm::blocked, 13);
-  check_algorithm<float>({{9, 2, 2, 128, 96, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, Algorithm::blocked, 14);
+// Wide layers are cut into slices and panels of channels, large batches into blocks of samples; these are the smallest
+// that are, with remainders.
+TEST_CASE("convolutions in slices and panels agree with plain loops", "[dynamic_conv]") {
+  for (const Algorithm algorithm : {Algorithm::blocked, Algorithm::summed}) {
+    if (!conv::is_available(algorithm, DType::f32)) continue;
+    check_algorithm<float>({{2, 2, 2, 96, 128, 3, 3, {1, 1, 1, 1}}, 2, true, true, true}, algorithm, 13);
+    check_algorithm<float>({{9, 2, 2, 128, 96, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, algorithm, 14);
+    check_algorithm<float>({{3, 2, 3, 70, 133, 3, 3, {1, 1, 1, 1}}, 3, true, true, true}, algorithm, 15);
+    check_algorithm<float>({{5, 18, 18, 20, 18, 3, 3, {1, 1, 1, 1}}, 2, true, true, true}, algorithm, 16);
+    check_algorithm<float>({{3, 34, 34, 70, 4, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, algorithm, 17);
+  }
 }
 
 TEST_CASE("dynamic convolution over drawn shapes", "[dynamic_conv]") {
@@ -169,7 +178,7 @@ TEST_CASE("dynamic convolution over drawn shapes", "[dynamic_conv]") {
                   kernel, kernel, {draw(1, 3), draw(0, kernel / 2), dilation, groups}},
                  draw(1, 6), draw(0, 3) > 0, kernel > 1, true};
     INFO("drawn from seed " << seed << ", case " << i);
-    for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked})
+    for (Algorithm algorithm : all_algorithms)
       if (conv::is_available(algorithm, DType::f32))
         check_algorithm<float>(c, algorithm, seed + static_cast<std::uint64_t>(i));
   }
@@ -179,7 +188,7 @@ TEST_CASE("one sample alone gives what it gives in a batch", "[dynamic_conv]") {
   const Case whole{{3, 6, 6, 16, 16, 3, 3, {1, 1, 1, 1}}, 4, true, true, true};
   const reference::DynamicConv batch = make_problem(whole, 21);
   const OnDevice<float> device(batch);
-  for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+  for (Algorithm algorithm : all_algorithms) {
     if (!conv::is_available(algorithm, DType::f32)) continue;
     const conv::ForceAlgorithm forced(algorithm);
     const std::vector<float> together = device.forward().to_host<float>();
@@ -230,7 +239,7 @@ TEST_CASE("the three identities of the gradients hold", "[dynamic_conv]") {
   const reference::DynamicConv problem = make_problem(c, 41);
   const OnDevice<float> device(problem);
   const Tensor upstream = test::uniform_tensor<float>({s.output_count()}, 42);
-  for (Algorithm algorithm : {Algorithm::tiled, Algorithm::materialise, Algorithm::two_sided, Algorithm::blocked}) {
+  for (Algorithm algorithm : all_algorithms) {
     if (!conv::is_available(algorithm, DType::f32)) continue;
     const conv::ForceAlgorithm forced(algorithm);
     const std::vector<float> y = device.forward().to_host<float>(), g = upstream.to_host<float>();
