@@ -8,6 +8,7 @@
 
 namespace omniconv::kernels::mma {
 
+inline constexpr int zero_lines = 8;          // as many as swizzling tells apart
 inline constexpr int nowhere = 0x7000 << 16;  // the position of rows behind the last pixel, outside of every image
 
 /// How a launch lays out its blocks and their memory.
@@ -25,7 +26,7 @@ struct Shared {
   float* dots;    // C [row_warps, tile_columns]
   float* halves;  // what the two warps of a sample exchange of a row tile, where they aggregate in registers
   Tap* taps;
-  Half* zeros;    // a line of the source in the padding
+  Half* zeros;    // [zero_lines, depth]: source pixels in the padding
   Half* weights;  // aggregated [2, samples, tile], but for those that are in registers
   Half* kernels;  // [stages, K, tile]
   Half* source;   // [source_buffers, samples, window pixels, depth]
@@ -40,7 +41,7 @@ struct Shared {
     dots = memory.array<float>(row_warps * tile_columns);
     halves = memory.array<float>(half_count);
     taps = memory.array<Tap>(max_taps);
-    zeros = memory.array<Half>(depth);
+    zeros = memory.array<Half>(zero_lines * depth);
     weights = memory.array<Half>(weight_count);
     kernels = memory.array<Half>(stages * product.kernels * tile_weights);
     source = memory.array<Half>(source_buffers * Tiling::samples * source_pixels * depth);
@@ -54,7 +55,7 @@ struct Shared {
         .template array<float>(row_warps * tile_columns)
         .template array<float>(half_count)
         .template array<Tap>(max_taps)
-        .template array<Half>(depth)
+        .template array<Half>(zero_lines * depth)
         .template array<Half>(weight_count)
         .template array<Half>(count(stages, product.kernels, tile_weights))
         .template array<Half>(count(source_buffers, Tiling::samples, source_pixels, depth))
@@ -66,7 +67,7 @@ struct Shared {
 /// `tile_columns` in the data gradient.
 template <bool Forward>
 inline constexpr int weight_line_pieces = (Forward ? depth : tile_columns) / piece;
-/// Fills the tables of shares and scales, and the line of zeros; absent attention and absent samples are ones.
+/// Fills the tables of shares and scales, and the lines of zeros; absent attention and absent samples are ones.
 template <class Half, class Tiling>
 OMNI_DEVICE void fill_tables(const Product& product, const AttentionValues<float>& attention, int first_sample,
                              const Shared<Half, Tiling>& shared) {
@@ -83,7 +84,7 @@ OMNI_DEVICE void fill_tables(const Product& product, const AttentionValues<float
     for (int i = thread_rank(); i < scales; i += threads)
       shared.scale[g * scales + i] = present && scale && i < product.inner ? scale[n * product.inner + i] : 1.0f;
   }
-  if (thread_rank() < depth) shared.zeros[thread_rank()] = Half(0.0f);
+  for (int i = thread_rank(); i < zero_lines * depth; i += threads) shared.zeros[i] = Half(0.0f);
 }
 
 /// Starts the copies of `depth` channels of the window of source pixels of every sample.
@@ -288,7 +289,8 @@ struct Work {
     fetch(step + stages - 1);
   }
 
-  /// Where a pixel under the current tap lies in the source's window.
+  /// Where a pixel under the current tap lies in the source's window; in the padding, which line of zeros lies in the
+  /// banks that the window would go on in.
   struct Line {
     bool inside;
     int number;
@@ -297,13 +299,13 @@ struct Work {
     const int h = (positions[m] >> 16) + tap.shift_h, w = (positions[m] & 0xffff) + tap.shift_w;
     const bool inside = static_cast<unsigned>(h) < static_cast<unsigned>(product.source_height) &&
                         static_cast<unsigned>(w) < static_cast<unsigned>(product.source_width);
-    return {inside, ((sample() * place.window.height + h - place.window.begin) * product.source_width) + w};
+    const int number = (sample() * place.window.height + h - place.window.begin) * product.source_width + w;
+    return {inside, inside ? number : number & (zero_lines - 1)};
   }
-  /// The fragment of A of one half of the depth; padding is a line of zeros.
+  /// The fragment of A of one half of the depth.
   OMNI_DEVICE Vec<unsigned, 4> load_rows(const Half* pixels, const Line& line, int half) const {
-    const int column = half * 2 + lane_index() / 16;
-    return ldmatrix<4>(line.inside ? pixels + swizzled<depth / piece>(line.number, column)
-                                   : shared.zeros + column * piece);
+    return ldmatrix<4>((line.inside ? pixels : shared.zeros) +
+                       swizzled<depth / piece>(line.number, half * 2 + lane_index() / 16));
   }
 };
 
