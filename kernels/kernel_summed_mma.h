@@ -32,7 +32,7 @@ std::int64_t kernel_summed_mma_data_gradient_workspace(const ConvShape& shape, s
 /// All that the product with the kernels gives of the gradients; whatever is a nullptr is not computed:
 ///   d_input [N, H, W, I] (+)= dx = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q_k W_k)
 ///   weighted_channel [N, I] = C = Σ_p x ⊙ dx, from dx before it is rounded
-///   weighted_kst [N, K, R·S] = Q, of what dx is summed up from, at the cost of a twentieth of it
+///   weighted_kst [N, K, R·S] = Q, from the sums that make up dx: no product of its own
 /// scaled_gradient: memory for f ⊙ d_output, as much as d_output; not used without filter attention.
 template <class Half>
 void kernel_summed_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,

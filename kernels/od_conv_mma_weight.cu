@@ -416,6 +416,11 @@ Problem problem_of(const ConvShape& shape, std::int64_t kernels) {
   return problem;
 }
 
+/// Floats of the parts' gradients, the first in the workspace: unlike the shares of Q they need its alignment.
+std::int64_t part_floats(const Problem& problem) {
+  return problem.parts > 1 ? problem.parts * problem.weight_count() : 0;
+}
+
 std::int64_t share_floats(const Problem& problem) {
   return std::int64_t{problem.channel_tiles()} * problem.samples * problem.kernels * problem.taps();
 }
@@ -431,7 +436,7 @@ bool od_conv_mma_weight_gradient_takes(const ConvShape& shape) {
 
 std::int64_t od_conv_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
   const Problem problem = problem_of(shape, kernels);
-  return share_floats(problem) + (problem.parts > 1 ? problem.parts * problem.weight_count() : 0);
+  return part_floats(problem) + share_floats(problem);
 }
 
 template <class Half>
@@ -443,8 +448,8 @@ void od_conv_mma_weight_gradient(const ConvShape& shape, const AttentionValues<f
          " channels");
   const Problem problem = problem_of(shape, attention.kernels);
   const bool in_parts = d_weight && problem.parts > 1;
-  float* const shares = weighted_kst ? workspace : nullptr;
-  float* const partial = in_parts ? workspace + share_floats(problem) : d_weight;
+  float* const partial = in_parts ? workspace : d_weight;
+  float* const shares = weighted_kst ? workspace + part_floats(problem) : nullptr;
   const Dynamic<float> dynamic = dynamic_of<float>(shape, attention, nullptr);
   const Dim3 grid{static_cast<unsigned>(problem.channel_tiles()),
                   static_cast<unsigned>(problem.kernel_width * problem.tap_rows()),

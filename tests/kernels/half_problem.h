@@ -95,13 +95,14 @@ inline reference::Values added(reference::Values gradient, const reference::Valu
   return gradient;
 }
 
-/// Calls body() in the threads' own order, and where the device is the CPU in two shuffled ones.
+/// Calls body() with threads in several shuffled orders, where the device is the CPU; else once.
 template <class Body>
-void in_thread_orders(const Body& body) {
+void in_shuffled_orders(const Body& body) {
+#if OMNICONV_CUDA
   body();
-#if !OMNICONV_CUDA
+#else
   const auto before = simt::detail::thread_order_seed();
-  for (std::uint64_t order : {1, 2}) {
+  for (std::uint64_t order = 1; order <= 4; ++order) {
     simt::set_thread_order_seed(order);
     INFO("thread order " << order);
     body();
