@@ -112,6 +112,18 @@ omniconv=build/cuda/omniconv
 } >>"$report"
 
 {
+  echo "## Layer by layer, bf16"
+  echo
+  for batch in 128 512; do
+    layers=("$omniconv" bench --model od_resnet18 --kernels 4 --batch-size "$batch" --precision bf16 --layers --steps 60)
+    if step "layers-$batch" "${layers[@]}"; then
+      echo "\`${layers[*]}\`:"
+      quoted "layers-$batch" 100
+    fi
+  done
+} >>"$report"
+
+{
   echo "## Training steps against PyTorch, bf16"
   echo
   if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
