@@ -8,6 +8,7 @@
 #include "apps/commands.h"
 #include "apps/export/inference_bench.h"
 #include "apps/model_options.h"
+#include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
@@ -29,6 +30,7 @@ struct BenchCall {
   std::int64_t batch_size = 128, steps = 10;
   std::optional<std::int64_t> threads;
   const CLI::Option* batch_size_option = nullptr;
+  std::string precision = "f32";
   bool inference = false, layers = false, plan = false, ablate = false, json = false;
 };
 
@@ -45,6 +47,9 @@ Recipe recipe_of(const BenchCall& call) {
   } else {
     recipe.batch_size = call.batch_size;
   }
+  recipe.precision = parse_precision(call.precision);
+  if (call.inference && recipe.precision != DType::f32)
+    throw UsageError(concat("[bench] expected --precision f32 with --inference, got ", call.precision));
   check(recipe);
   constexpr std::int64_t most_steps = 100'000;
   if (call.steps <= warm_up_steps || call.steps > most_steps)
@@ -74,6 +79,7 @@ class Steps {
  public:
   Steps(const Model& model, const Recipe& recipe)
       : model_(model),
+        precision_(recipe.precision),
         dataset_(random_images(recipe.batch_size, recipe.model.classes)),
         order_(Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true))),
         sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
@@ -83,7 +89,7 @@ class Steps {
 
   /// From the gathering of the batch to the new weights.
   void run() {
-    const Batch batch = dataset_.gather(order_, DType::f32, {true, 0, step_++});
+    const Batch batch = dataset_.gather(order_, precision_, {true, 0, step_++});
     train_on_batch(model_, sgd_, batch, totals_.data());
   }
 
@@ -104,6 +110,7 @@ class Steps {
 
  private:
   const Model& model_;
+  DType precision_;
   Dataset dataset_;
   Tensor order_;
   Sgd sgd_;
@@ -142,9 +149,10 @@ void bench(const BenchCall& call) {
   if (call.threads) set_threads(static_cast<int>(*call.threads));
   if (call.inference) return bench_inference(call, recipe.model);
   Console console(call.json ? stderr : stdout);
-  const Model model(recipe.model, 0);
+  const Model model(recipe.model, 0, recipe.precision);
   console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
-  console.print(concat(device_kind(), ", ", device_name(), ", batch ", recipe.batch_size, ", ", call.steps, " steps"));
+  console.print(concat(device_kind(), ", ", device_name(), ", ", name_of(recipe.precision), ", batch ",
+                       recipe.batch_size, ", ", call.steps, " steps"));
   Steps steps(model, recipe);
   const auto step = [&] { steps.run(); };
   const std::int64_t recorded_steps = call.steps - warm_up_steps;
@@ -154,7 +162,8 @@ void bench(const BenchCall& call) {
     if (call.json) std::printf("%s\n", nlohmann::ordered_json{{"plan", plan_json(rows)}}.dump().c_str());
     return;
   }
-  const std::vector<double> seconds = steps.time(call.steps, console);
+  const std::vector<double> seconds =
+      within_memory(recipe.batch_size, [&] { return steps.time(call.steps, console); });
 
   const double step_seconds = median({seconds.begin() + warm_up_steps, seconds.end()});
   const double images_per_second = static_cast<double>(recipe.batch_size) / step_seconds;
@@ -172,12 +181,13 @@ void bench(const BenchCall& call) {
   }
   std::vector<Ablation> ablations;
   if (call.ablate) {
-    ablations = ablate(model, DType::f32, step, recorded_steps, console);
+    ablations = ablate(model, recipe.precision, step, recorded_steps, console);
     print_ablation(ablations, console);
   }
   if (!call.json) return;
   nlohmann::ordered_json json = {{"model", recipe.model.model}, {"kernels", recipe.model.kernels},
                                        {"width", recipe.model.width}, {"batch_size", recipe.batch_size},
+                                       {"precision", call.precision},
                                        {"step_seconds", seconds},     {"images_per_second", images_per_second},
                                        {"peak_bytes", peak_bytes},    {"peak_rss_bytes", peak_rss_bytes}};
   if (call.layers) json["layers"] = layers_json(layers, step_seconds);
@@ -196,6 +206,7 @@ void add_bench(CLI::App& program, int& exit_code) {
   CLI::Option* inference =
       command.add_flag("--inference", call->inference,
                    "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
+  command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads");
   command.add_flag("--layers", call->layers,
                    "Also time every convolution: algorithm, speed, bytes, share of the step");

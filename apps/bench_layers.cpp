@@ -49,11 +49,6 @@ double compulsory_bytes(const Run& run) {
   return 0;
 }
 
-const void* address_of(const Tensor& tensor) {
-  return dispatch("bench", tensor.dtype(),
-                  [&](auto zero) { return static_cast<const void*>(tensor.data<decltype(zero)>()); });
-}
-
 /// Names of convolutions by the address of their weights.
 std::map<const void*, std::string> layer_names(const Model& model) {
   std::map<const void*, std::string> names;
@@ -61,7 +56,7 @@ std::map<const void*, std::string> layer_names(const Model& model) {
   for (const ParameterStore::Entry& entry : model.store.entries()) {
     const std::string& name = entry.spec.name;
     if (entry.spec.channels_last && name.size() > ending.size() && name.ends_with(ending))
-      names[address_of(entry.variable.value())] = name.substr(0, name.size() - ending.size());
+      names[entry.variable.value_in(model.store.precision(), "bench").raw()] = name.substr(0, name.size() - ending.size());
   }
   return names;
 }

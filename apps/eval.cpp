@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "apps/commands.h"
+#include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/options.h"
@@ -64,9 +65,11 @@ void eval(const EvalCall& call) {
       model.config.dynamic() ? text(", temperature %g", temperature.value_or(loaded.temperature)) : "";
   console.print(concat(describe(model.config), of_model, " on ", grouped(data.test.count()), " test images"));
   const Dataset dataset(data.test);
-  const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, precision);
-  const Evaluation result = evaluate(model, dataset, call.batch_size, logits, [&](std::int64_t done) {
-    if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
+  const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, model.store.dtype());
+  const Evaluation result = within_memory(call.batch_size, [&] {
+    return evaluate(model, dataset, call.batch_size, logits, [&](std::int64_t done) {
+      if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
+    });
   });
   if (!call.logits.empty()) write_logits(call.logits, logits, data.test);
   console.print(text("test accuracy %.4f   test loss %.4f", result.accuracy, result.loss));
@@ -87,7 +90,7 @@ void add_eval(CLI::App& program, int& exit_code) {
   command.add_option("--batch-size", call->batch_size, "Images at a time");
   command.add_option("--temperature", call->temperature, "Of the attentions (default: the checkpoint's, else 1)");
   command.add_option("--logits", call->logits, "Write logits and labels to this file (safetensors)");
-  command.add_option("--precision", call->precision, "Type to compute in: f32, f64");
+  command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads (no result depends on them)");
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {

@@ -3,6 +3,7 @@
 
 #include "apps/commands.h"
 #include "apps/model_options.h"
+#include "apps/training/options.h"
 #include "apps/training/session.h"
 #include "engine/device.h"
 
@@ -60,7 +61,7 @@ void add_train(CLI::App& program, int& exit_code) {
   keep("init", command.add_option("--init", recipe.init, "Checkpoint (safetensors) to take the first weights from"));
   keep("augment", command.add_flag("--no-augment", call->no_augment, "No random crops and flips"));
   keep("shuffle", command.add_flag("--no-shuffle", call->no_shuffle, "Images in the order of their files"));
-  keep("precision", command.add_option("--precision", call->precision, "Type to compute in: f32, f64"));
+  keep("precision", command.add_option("--precision", call->precision, precision_help));
   command.add_option("--out", options.out, "Run folder, replaced if it holds a run (default: a new one under runs/)");
   command.add_option("--resume", options.resume, "Run folder to go on with, under the options it was started with");
   command.add_option("--max-steps", options.max_steps, "Stop when the run has this many optimizer steps");

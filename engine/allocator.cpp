@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "engine/device.h"
-#include "kernels/error.h"
 
 namespace omniconv {
 
@@ -32,11 +31,11 @@ class Allocator {
     } else {
       memory = device_malloc(size);
       if (memory == nullptr) {
+        const MemoryStatistics before = statistics_;
         release_cached();
         memory = device_malloc(size);
+        if (memory == nullptr) throw OutOfMemory(bytes, before);
       }
-      expect(memory != nullptr, "allocator", "expected ", bytes, " more bytes of ", device_kind(), " memory, got none (",
-             statistics_.in_use_bytes, " in use, ", statistics_.cached_bytes, " cached): try a smaller --batch-size");
     }
     statistics_.in_use_bytes += size;
     statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
@@ -87,6 +86,13 @@ Allocator& allocator() {
 }
 
 }  // namespace
+
+OutOfMemory::OutOfMemory(std::size_t bytes, const MemoryStatistics& statistics, std::string_view remedy)
+    : Error(concat("[allocator] expected ", bytes, " more bytes of ", device_kind(), " memory, got none (",
+                   statistics.in_use_bytes, " in use, ", statistics.cached_bytes,
+                   " cached, which were given back first): ", remedy)),
+      bytes_(bytes),
+      statistics_(statistics) {}
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
   return {allocator().take(bytes), [bytes](void* memory) { allocator().give_back(memory, bytes); }};

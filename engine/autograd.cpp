@@ -11,17 +11,27 @@ Variable::Variable(Tensor value, bool requires_grad) : node_(std::make_shared<No
 
 Variable Variable::declare(bool requires_grad) { return Variable(Tensor(), requires_grad); }
 
-void Variable::bind(Tensor value, Tensor gradient) const {
+void Variable::bind(Tensor value, Tensor gradient, Tensor copy) const {
   expect(!gradient.defined() || (gradient.shape() == value.shape() && gradient.dtype() == value.dtype()), "variable",
          "expected a gradient of shape ", value.shape(), ", got ", gradient.shape());
   node_->value = std::move(value);
   node_->gradient = std::move(gradient);
+  node_->copy = std::move(copy);
   node_->has_gradient = false;
 }
 
 const Tensor& Variable::value() const {
   expect(defined() && node_->value.defined(), "variable", "expected a variable with a value, got an empty one");
   return node_->value;
+}
+
+const Tensor& Variable::value_in(DType dtype, std::string_view where) const {
+  const Tensor& own = value();
+  if (own.dtype() == dtype) return own;
+  const Tensor& copy = node_->copy;
+  expect(copy.defined() && copy.dtype() == dtype, where, "expected input of ", name_of(own.dtype()),
+         copy.defined() ? concat(" or ", name_of(copy.dtype())) : std::string(), ", got ", name_of(dtype));
+  return copy;
 }
 
 bool Variable::requires_grad() const { return defined() && node_->requires_grad; }

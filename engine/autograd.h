@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/tensor.h"
@@ -38,6 +39,9 @@ class Variable {
 
   bool defined() const { return node_ != nullptr; }
   const Tensor& value() const;
+  /// The value in `dtype`: itself, or its copy in that type, which bind() gave a parameter of a net in 16 bits.
+  /// @throws Error naming `where` if there is neither.
+  const Tensor& value_in(DType dtype, std::string_view where) const;
   const Shape& shape() const { return value().shape(); }
   bool requires_grad() const;
 
@@ -47,9 +51,9 @@ class Variable {
   /// The gradient backward() left here; undefined before, or for a variable that needs none.
   Tensor grad() const;
 
-  /// Gives a variable its value and, for a parameter, the place of its gradient: parameters are declared before the
-  /// arenas that hold them exist.
-  void bind(Tensor value, Tensor gradient) const;
+  /// Gives a variable its value and, for a parameter, the place of its gradient and maybe of a copy of its value in
+  /// another type: parameters are declared before the arenas that hold them exist.
+  void bind(Tensor value, Tensor gradient, Tensor copy = {}) const;
 
   /// For parameters, around a backward pass: forget the gradient, so that the first writer overwrites; set the
   /// gradient to zero if nobody wrote it.
@@ -61,6 +65,7 @@ class Variable {
   struct Node {
     Tensor value;
     Tensor gradient;
+    Tensor copy;  // of the value, in another type
     bool requires_grad = false;
     bool has_gradient = false;
   };

@@ -50,6 +50,11 @@ struct DTypeOf<std::int64_t> {
   static constexpr DType value = DType::i64;
 };
 
+/// The type that values of `dtype` are computed with: f32 for bf16 and f16, else itself.
+constexpr DType compute_dtype(DType dtype) {
+  return dtype == DType::bf16 || dtype == DType::f16 ? DType::f32 : dtype;
+}
+
 /// Calls `body` with a value of the floating type of `dtype`: `dispatch("relu", t.dtype(), [&](auto zero) { using T =
 /// decltype(zero); ... })`. Throws Error naming `where` for types that are not computed in.
 template <class Body>
@@ -61,6 +66,19 @@ decltype(auto) dispatch(std::string_view where, DType dtype, Body&& body) {
       return body(double{});
     default:
       fail(where, "expected a tensor of f32 or f64, got ", name_of(dtype));
+  }
+}
+
+/// The same for what activations are stored in: bf16 and f16 too.
+template <class Body>
+decltype(auto) dispatch_storage(std::string_view where, DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::bf16:
+      return body(bf16{});
+    case DType::f16:
+      return body(f16{});
+    default:
+      return dispatch(where, dtype, body);
   }
 }
 

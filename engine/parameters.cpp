@@ -5,11 +5,19 @@
 
 #include "engine/device.h"
 #include "engine/files.h"
+#include "kernels/elementwise.h"
 #include "kernels/philox.h"
 
 namespace omniconv {
 
 namespace {
+
+// Libraries and kernels read 16 bytes at once, the CPU 64: in 16 bits that many elements.
+constexpr std::int64_t parameter_alignment = 32;
+
+std::int64_t aligned(std::int64_t count) {
+  return (count + parameter_alignment - 1) / parameter_alignment * parameter_alignment;
+}
 
 /// Stream number of a name, so that a parameter's first values do not depend on what else the model has. FNV-1a.
 std::uint64_t stream_of(const std::string& name) {
@@ -80,15 +88,19 @@ void ParameterStore::allocate() {
   std::int64_t parameters = 0, buffers = 0;
   for (Entry& entry : entries_) {
     std::int64_t& end = entry.trained ? parameters : buffers;
-    entry.first = std::exchange(end, end + element_count(entry.spec.shape));
+    entry.first = std::exchange(end, end + aligned(element_count(entry.spec.shape)));
   }
   values_ = Tensor::zeros({parameters}, dtype_);
   gradients_ = Tensor::zeros({parameters}, dtype_);
   buffers_ = Tensor::zeros({buffers}, dtype_);
+  if (precision_ != dtype_) rounded_ = Tensor::empty({parameters}, precision_);
   for (const Entry& entry : entries_) {
     const Shape& shape = entry.spec.shape;
     const Tensor value = (entry.trained ? values_ : buffers_).view(entry.first, shape);
-    entry.variable.bind(value, entry.trained ? gradients_.view(entry.first, shape) : Tensor());
+    const auto beside = [&](const Tensor& arena) {
+      return entry.trained && arena.defined() ? arena.view(entry.first, shape) : Tensor();
+    };
+    entry.variable.bind(value, beside(gradients_), beside(rounded_));
     std::vector<double> drawn(static_cast<std::size_t>(value.count()), entry.initializer.constant);
     if (entry.initializer.deviation > 0) {
       const std::uint64_t stream = stream_of(entry.spec.name);
@@ -97,6 +109,15 @@ void ParameterStore::allocate() {
     }
     write_values(value, drawn);
   }
+  round_values();
+}
+
+void ParameterStore::round_values() const {
+  dispatch_storage("parameters", precision_, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (is_half<T>)
+      kernels::convert(values_.data<float>(), rounded_.data<T>(), values_.count(), false, main_stream());
+  });
 }
 
 std::int64_t ParameterStore::parameter_count() const {
@@ -200,6 +221,7 @@ void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) write_values(entries_[i].variable.value(), values[i]);
   for (auto& [name, count] : counters_) count = counts.contains(name) ? counts[name] : 0;
+  round_values();
 }
 
 void ParameterStore::load_state_of(const Tensor& arena, const std::map<std::string, HostTensor>& tensors,

@@ -35,8 +35,10 @@ struct ParameterSpec {
 
 class ParameterStore {
  public:
-  /// Values are of f32 or f64; `seed` determines the initial ones (by name, whatever the device).
-  ParameterStore(DType dtype, std::uint64_t seed) : dtype_(dtype), seed_(seed) {}
+  /// `precision` is the type of the net's activations. Values are of that type, or of f32 where it is bf16 or f16;
+  /// `seed` determines the initial ones (by name, whatever the device).
+  ParameterStore(DType precision, std::uint64_t seed)
+      : precision_(precision), dtype_(compute_dtype(precision)), seed_(seed) {}
 
   /// Declares a parameter (trained) or a buffer (state). The variable gets its value in allocate().
   /// @throws Error if the name is taken or allocate() was called.
@@ -48,11 +50,19 @@ class ParameterStore {
   /// Lays everything out in arenas and draws the initial values. Called once, after all declarations.
   void allocate();
 
+  /// Type of the activations, and of the weights that convolutions read.
+  DType precision() const { return precision_; }
+  /// Type of values, gradients and buffers.
   DType dtype() const { return dtype_; }
-  /// Flat arenas: all parameters, their gradients; [count].
+  /// Flat arenas: all parameters, their gradients; [count]. Each parameter starts at a multiple of 32 elements; what
+  /// lies between two is zero.
   const Tensor& values() const { return values_; }
   const Tensor& gradients() const { return gradients_; }
   std::int64_t parameter_count() const;
+
+  /// In a net of bf16 or f16: rounds all values into the arena of the same layout that convolutions read. To be called
+  /// when values() was written from outside; one launch.
+  void round_values() const;
 
   /// Around a backward pass: forget the gradients; set those that nobody wrote to zero.
   void begin_gradients() const;
@@ -87,12 +97,13 @@ class ParameterStore {
   std::vector<double> from_file(const Entry& entry, const HostTensor& tensor) const;
   void write_values(const Tensor& target, const std::vector<double>& values) const;
 
-  DType dtype_;
+  DType precision_, dtype_;
   std::uint64_t seed_;
   std::vector<Entry> entries_;
   std::map<std::string, std::size_t> index_;
   std::map<std::string, std::int64_t> counters_;
   Tensor values_, gradients_, buffers_;
+  Tensor rounded_;  // the values in 16 bits, where the precision is that
 };
 
 }  // namespace omniconv

@@ -41,7 +41,7 @@ Tensor Tensor::view(std::int64_t first, Shape shape) const {
 }
 
 std::vector<double> Tensor::to_doubles() const {
-  return dispatch("tensor", dtype_, [&](auto zero) {
+  return dispatch_storage("tensor", dtype_, [&](auto zero) {
     const auto values = to_host<decltype(zero)>();
     return std::vector<double>(values.begin(), values.end());
   });

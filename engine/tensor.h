@@ -62,7 +62,7 @@ class Tensor {
   /// A copy on the host; waits for the device.
   template <class T>
   std::vector<T> to_host() const;
-  /// The values on the host as doubles, whatever the floating type.
+  /// The values on the host as doubles, whatever the floating type, 16 bits included.
   std::vector<double> to_doubles() const;
 
   void copy_from_host(const void* source) const;

@@ -1,6 +1,7 @@
 #include "kernels/augment.h"
 
 #include "kernels/error.h"
+#include "kernels/half.h"
 #include "kernels/philox.h"
 #include "kernels/simt/simt.h"
 
@@ -28,6 +29,7 @@ struct Gather {
 /// A block makes one image.
 template <class T>
 OMNI_KERNEL void gather_kernel(Gather<T> g) {
+  using Value = compute_type_t<T>;
   const BatchShape& s = g.shape;
   const std::int64_t sample = simt::block_index().x;
   const std::int64_t index = g.indices[sample];
@@ -49,9 +51,9 @@ OMNI_KERNEL void gather_kernel(Gather<T> g) {
     const std::int64_t from_h = h + down, from_w = (mirrored ? s.width - 1 - w : w) + right;
     const bool inside = from_h >= 0 && from_h < s.height && from_w >= 0 && from_w < s.width;
     for (std::int64_t c = 0; c < s.channels; ++c) {
-      const T pixel = inside ? static_cast<T>(image[(c * s.height + from_h) * s.width + from_w]) : T(0);
-      output[i * s.channels + c] = (pixel / T(255) - static_cast<T>(g.normalisation.mean[c])) /
-                                   static_cast<T>(g.normalisation.deviation[c]);
+      const Value pixel = inside ? static_cast<Value>(image[(c * s.height + from_h) * s.width + from_w]) : Value(0);
+      output[i * s.channels + c] = static_cast<T>((pixel / Value(255) - static_cast<Value>(g.normalisation.mean[c])) /
+                                                  static_cast<Value>(g.normalisation.deviation[c]));
     }
   }
   if (first == 0) g.output_labels[sample] = g.labels[index];
@@ -72,9 +74,13 @@ void gather_batch(const BatchShape& shape, const Normalisation& normalisation, c
                          output_labels});
 }
 
-template void gather_batch(const BatchShape&, const Normalisation&, const std::uint8_t*, const std::uint8_t*,
-                           const std::int32_t*, bool, std::uint64_t, std::uint64_t, float*, std::int32_t*, Stream);
-template void gather_batch(const BatchShape&, const Normalisation&, const std::uint8_t*, const std::uint8_t*,
-                           const std::int32_t*, bool, std::uint64_t, std::uint64_t, double*, std::int32_t*, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                       \
+  template void gather_batch(const BatchShape&, const Normalisation&, const std::uint8_t*, const std::uint8_t*,       \
+                             const std::int32_t*, bool, std::uint64_t, std::uint64_t, T*, std::int32_t*, Stream);
+OMNICONV_INSTANTIATE(float)
+OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
+#undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::kernels

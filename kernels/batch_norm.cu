@@ -31,11 +31,12 @@ struct Moments {
 /// The moments of some rows, from their deviations from `shift`, which should be close to their mean.
 template <class T, int W>
 OMNI_DEVICE Moments<W> shifted_moments(const T* input, std::int64_t columns, std::int64_t row, std::int64_t end,
-                                       std::int64_t step, const Lanes<T, W>& shift) {
-  auto sum = Lanes<T, W>::all(0), squares = Lanes<T, W>::all(0);
+                                       std::int64_t step, const Lanes<compute_type_t<T>, W>& shift) {
+  using Values = Lanes<compute_type_t<T>, W>;
+  auto sum = Values::all(0), squares = Values::all(0);
   Moments<W> result;
   for (; row < end; row += step) {
-    const Lanes<T, W> deviation = Lanes<T, W>::load(input + row * columns) - shift;
+    const Values deviation = Values::load(input + row * columns) - shift;
     sum += deviation;
     squares += deviation * deviation;
     result.count += 1;
@@ -49,7 +50,8 @@ OMNI_DEVICE Moments<W> shifted_moments(const T* input, std::int64_t columns, std
 
 /// partial[chunk] = the moments of the chunk's rows: means [C], then squares [C].
 template <class T, int W>
-OMNI_KERNEL void chunk_moments(ColumnCut cut, const T* input, T* partial) {
+OMNI_KERNEL void chunk_moments(ColumnCut cut, const T* input, compute_type_t<T>* partial) {
+  using Value = compute_type_t<T>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   const T* const columns = input + place.column;
   Moments<W> moments;
@@ -58,35 +60,36 @@ OMNI_KERNEL void chunk_moments(ColumnCut cut, const T* input, T* partial) {
     const std::int64_t end = stop < place.end ? stop : place.end;
     // Deviations are taken from the mean so far: should these rows' mean be far from it, then Chan's formula adds
     // as much to the total as is lost here. The first rows, which have none before them, are looked at twice.
-    if (row == place.row) moments = shifted_moments(columns, cut.columns, row, end, place.step, Lanes<T, W>::all(0));
+    if (row == place.row)
+      moments = shifted_moments(columns, cut.columns, row, end, place.step, Lanes<Value, W>::all(0));
     const Moments<W> part =
-        shifted_moments(columns, cut.columns, row, end, place.step, moments.mean.template to<T>());
+        shifted_moments(columns, cut.columns, row, end, place.step, moments.mean.template to<Value>());
     moments = row == place.row ? part : moments + part;
   }
   moments = combine_rows(moments);
   if (!place.is_first) return;
-  T* const means = partial + place.chunk * 2 * cut.columns + place.column;
+  Value* const means = partial + place.chunk * 2 * cut.columns + place.column;
   for (int i = 0; i < W; ++i) {
-    means[i] = static_cast<T>(moments.mean[i]);
-    means[cut.columns + i] = static_cast<T>(moments.squares[i]);
+    means[i] = static_cast<Value>(moments.mean[i]);
+    means[cut.columns + i] = static_cast<Value>(moments.squares[i]);
   }
 }
 
-template <class T>
+template <class Value>
 struct Statistics {
   std::int64_t rows, chunk_rows;
   double epsilon, momentum;
-  const T* partial;
-  T *mean, *rstd, *running_mean, *running_var;
+  const Value* partial;
+  Value *mean, *rstd, *running_mean, *running_var;
 };
 
 /// The moments of all chunks together, which are the rows of `cut`, and what follows from them.
-template <class T, int W>
-OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<T> s) {
+template <class Value, int W>
+OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<Value> s) {
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   Moments<W> moments;
   for (std::int64_t chunk = place.row; chunk < place.end; chunk += place.step) {
-    const T* const means = s.partial + chunk * 2 * cut.columns + place.column;
+    const Value* const means = s.partial + chunk * 2 * cut.columns + place.column;
     const std::int64_t rows_left = s.rows - chunk * s.chunk_rows;
     Moments<W> part;
     part.count = static_cast<double>(rows_left < s.chunk_rows ? rows_left : s.chunk_rows);
@@ -100,32 +103,34 @@ OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<T> s) {
     const std::int64_t c = place.column + i;
     const double variance = moments.squares[i] / moments.count;
     const double unbiased = moments.squares[i] / (moments.count - 1);
-    s.mean[c] = static_cast<T>(moments.mean[i]);
-    s.rstd[c] = static_cast<T>(1 / std::sqrt(variance + s.epsilon));
-    s.running_mean[c] += static_cast<T>(s.momentum * (moments.mean[i] - s.running_mean[c]));
-    s.running_var[c] += static_cast<T>(s.momentum * (unbiased - s.running_var[c]));
+    s.mean[c] = static_cast<Value>(moments.mean[i]);
+    s.rstd[c] = static_cast<Value>(1 / std::sqrt(variance + s.epsilon));
+    s.running_mean[c] += static_cast<Value>(s.momentum * (moments.mean[i] - s.running_mean[c]));
+    s.running_var[c] += static_cast<Value>(s.momentum * (unbiased - s.running_var[c]));
   }
 }
 
 template <class T>
 struct Apply {
   bool relu;
-  const T *input, *residual, *mean, *rstd, *gamma, *beta;
+  const T *input, *residual;
+  const compute_type_t<T> *mean, *rstd, *gamma, *beta;
   T* output;
 };
 
 template <class T, int W>
 OMNI_KERNEL void apply_kernel(ColumnCut cut, Apply<T> a) {
+  using Values = Lanes<compute_type_t<T>, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   if (place.row >= place.end) return;
-  const auto mean = Lanes<T, W>::load_unaligned(a.mean + place.column);
-  const auto beta = Lanes<T, W>::load_unaligned(a.beta + place.column);
-  const auto scale = Lanes<T, W>::load_unaligned(a.gamma + place.column) *
-                     Lanes<T, W>::load_unaligned(a.rstd + place.column);
+  const auto mean = Values::load_unaligned(a.mean + place.column);
+  const auto beta = Values::load_unaligned(a.beta + place.column);
+  const auto scale =
+      Values::load_unaligned(a.gamma + place.column) * Values::load_unaligned(a.rstd + place.column);
   for (std::int64_t row = place.row; row < place.end; row += place.step) {
     const std::int64_t at = row * cut.columns + place.column;
-    Lanes<T, W> y = (Lanes<T, W>::load(a.input + at) - mean) * scale + beta;
-    if (a.residual != nullptr) y += Lanes<T, W>::load(a.residual + at);
+    Values y = (Values::load(a.input + at) - mean) * scale + beta;
+    if (a.residual != nullptr) y += Values::load(a.residual + at);
     if (a.relu) y = y.without_negative();
     y.store(a.output + at);
   }
@@ -133,41 +138,46 @@ OMNI_KERNEL void apply_kernel(ColumnCut cut, Apply<T> a) {
 
 /// d_output, where relu has let the output through.
 template <int W, class T>
-OMNI_DEVICE Lanes<T, W> masked_gradient(const BatchNormBackward<T>& b, bool relu, std::int64_t at) {
-  const auto gradient = Lanes<T, W>::load(b.d_output + at);
-  return relu ? gradient.where_positive(Lanes<T, W>::load(b.output + at)) : gradient;
+OMNI_DEVICE Lanes<compute_type_t<T>, W> masked_gradient(const BatchNormBackward<T>& b, bool relu, std::int64_t at) {
+  using Values = Lanes<compute_type_t<T>, W>;
+  const auto gradient = Values::load(b.d_output + at);
+  return relu ? gradient.where_positive(Values::load(b.output + at)) : gradient;
 }
 
 /// workspace[chunk] = Σ dy [C], then Σ dy·x̂ [C], over the chunk's rows.
 template <class T, int W>
 OMNI_KERNEL void chunk_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, bool relu) {
+  using Value = compute_type_t<T>;
+  using Values = Lanes<Value, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
-  auto mean = Lanes<T, W>::all(0), rstd = mean;
+  auto mean = Values::all(0), rstd = mean;
   if (place.row < place.end) {
-    mean = Lanes<T, W>::load_unaligned(b.mean + place.column);
-    rstd = Lanes<T, W>::load_unaligned(b.rstd + place.column);
+    mean = Values::load_unaligned(b.mean + place.column);
+    rstd = Values::load_unaligned(b.rstd + place.column);
   }
-  const auto sums = combine_rows(sum_rows<2, T, W>(place, [&](std::int64_t row, Lanes<T, W>* sum) {
+  const auto sums = combine_rows(sum_rows<2, Value, W>(place, [&](std::int64_t row, Values* sum) {
     const std::int64_t at = row * cut.columns + place.column;
-    const Lanes<T, W> gradient = masked_gradient<W>(b, relu, at);
+    const Values gradient = masked_gradient<W>(b, relu, at);
     sum[0] += gradient;
-    sum[1] += gradient * ((Lanes<T, W>::load(b.input + at) - mean) * rstd);
+    sum[1] += gradient * ((Values::load(b.input + at) - mean) * rstd);
   }));
   if (!place.is_first) return;
-  T* const partial = b.workspace + place.chunk * 2 * cut.columns + place.column;
+  Value* const partial = b.workspace + place.chunk * 2 * cut.columns + place.column;
   for (int i = 0; i < W; ++i) {
-    partial[i] = static_cast<T>(sums.sum[0][i]);
-    partial[cut.columns + i] = static_cast<T>(sums.sum[1][i]);
+    partial[i] = static_cast<Value>(sums.sum[0][i]);
+    partial[cut.columns + i] = static_cast<Value>(sums.sum[1][i]);
   }
 }
 
 /// The sums over all chunks, which are the rows of `cut`: the gradients of beta and gamma, and into `coefficients`
 /// [2, C] what d_input takes off dy: a constant, and a multiple of x - mean.
 template <class T, int W>
-OMNI_KERNEL void finish_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, std::int64_t rows, T* coefficients) {
+OMNI_KERNEL void finish_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, std::int64_t rows,
+                                      compute_type_t<T>* coefficients) {
+  using Value = compute_type_t<T>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   const auto sums = combine_rows(sum_rows<2, double, W>(place, [&](std::int64_t chunk, Lanes<double, W>* sum) {
-    const T* const partial = b.workspace + chunk * 2 * cut.columns + place.column;
+    const Value* const partial = b.workspace + chunk * 2 * cut.columns + place.column;
     sum[0] += Lanes<double, W>::load_unaligned(partial);
     sum[1] += Lanes<double, W>::load_unaligned(partial + cut.columns);
   }));
@@ -175,33 +185,35 @@ OMNI_KERNEL void finish_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, std
   for (int i = 0; i < W; ++i) {
     const std::int64_t c = place.column + i;
     const double d_beta = sums.sum[0][i], d_gamma = sums.sum[1][i];
-    if (b.d_beta != nullptr) write(b.d_beta[c], static_cast<T>(d_beta), b.accumulate_beta);
-    if (b.d_gamma != nullptr) write(b.d_gamma[c], static_cast<T>(d_gamma), b.accumulate_gamma);
-    coefficients[c] = static_cast<T>(d_beta / rows);
-    coefficients[cut.columns + c] = static_cast<T>(d_gamma * b.rstd[c] / rows);
+    if (b.d_beta != nullptr) write(b.d_beta[c], static_cast<Value>(d_beta), b.accumulate_beta);
+    if (b.d_gamma != nullptr) write(b.d_gamma[c], static_cast<Value>(d_gamma), b.accumulate_gamma);
+    coefficients[c] = static_cast<Value>(d_beta / rows);
+    coefficients[cut.columns + c] = static_cast<Value>(d_gamma * b.rstd[c] / rows);
   }
 }
 
 /// d_residual = dy, and d_input = gamma·rstd·(dy - coefficients), or without coefficients gamma·rstd·dy.
 template <class T, int W>
-OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool relu, const T* coefficients) {
+OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool relu,
+                                 const compute_type_t<T>* coefficients) {
+  using Values = Lanes<compute_type_t<T>, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   if (place.row >= place.end) return;
-  const auto mean = Lanes<T, W>::load_unaligned(b.mean + place.column);
-  const auto scale = Lanes<T, W>::load_unaligned(b.gamma + place.column) *
-                     Lanes<T, W>::load_unaligned(b.rstd + place.column);
-  auto constant = Lanes<T, W>::all(0), slope = constant;
+  const auto mean = Values::load_unaligned(b.mean + place.column);
+  const auto scale =
+      Values::load_unaligned(b.gamma + place.column) * Values::load_unaligned(b.rstd + place.column);
+  auto constant = Values::all(0), slope = constant;
   if (coefficients != nullptr) {
-    constant = Lanes<T, W>::load_unaligned(coefficients + place.column);
-    slope = Lanes<T, W>::load_unaligned(coefficients + cut.columns + place.column);
+    constant = Values::load_unaligned(coefficients + place.column);
+    slope = Values::load_unaligned(coefficients + cut.columns + place.column);
   }
   for (std::int64_t row = place.row; row < place.end; row += place.step) {
     const std::int64_t at = row * cut.columns + place.column;
-    Lanes<T, W> gradient = masked_gradient<W>(b, relu, at);
+    Values gradient = masked_gradient<W>(b, relu, at);
     if (b.d_residual != nullptr) write(b.d_residual + at, gradient, b.accumulate_residual);
     if (b.d_input == nullptr) continue;
     if (coefficients != nullptr)
-      gradient = gradient - constant - (Lanes<T, W>::load(b.input + at) - mean) * slope;
+      gradient = gradient - constant - (Values::load(b.input + at) - mean) * slope;
     write(b.d_input + at, gradient * scale, b.accumulate_input);
   }
 }
@@ -220,18 +232,20 @@ std::int64_t batch_norm_workspace(const BatchNormShape& shape) {
 }
 
 template <class T>
-void batch_norm_statistics(const BatchNormShape& shape, const T* input, T* mean, T* rstd, T* running_mean,
-                           T* running_var, double momentum, T* workspace, Stream stream) {
+void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
+                           compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
+                           double momentum, compute_type_t<T>* workspace, Stream stream) {
+  using Value = compute_type_t<T>;
   check_shape(shape);
   expect(shape.rows >= 2, "batch_norm", "expected at least 2 rows to take statistics of, got ", shape.rows);
   const ColumnCut cut = cut_columns<T>(1, shape.rows, shape.channels);
-  const Statistics<T> statistics{shape.rows, cut.chunk_rows, shape.epsilon, momentum,   workspace,
-                                 mean,       rstd,           running_mean,  running_var};
+  const Statistics<Value> statistics{shape.rows, cut.chunk_rows, shape.epsilon, momentum,   workspace,
+                                     mean,       rstd,           running_mean,  running_var};
   with_column_width<T>(shape.channels, {input}, [&](auto width) {
     constexpr int W = width;
     launch_on_columns<W, Moments<W>>(chunk_moments<T, W>, cut, stream, input, workspace);
-    launch_on_columns<W, Moments<W>>(finish_statistics<T, W>, whole_columns(1, cut.chunks, shape.channels), stream,
-                                     statistics);
+    launch_on_columns<W, Moments<W>>(finish_statistics<Value, W>, whole_columns(1, cut.chunks, shape.channels),
+                                     stream, statistics);
   });
 }
 
@@ -247,8 +261,9 @@ void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, 
 }
 
 template <class T>
-void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const T* mean, const T* rstd,
-                      const T* gamma, const T* beta, T* output, Stream stream) {
+void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const compute_type_t<T>* mean,
+                      const compute_type_t<T>* rstd, const compute_type_t<T>* gamma, const compute_type_t<T>* beta,
+                      T* output, Stream stream) {
   check_shape(shape);
   const Apply<T> apply{shape.relu, input, residual, mean, rstd, gamma, beta, output};
   with_column_width<T>(shape.channels, {input, residual, output}, [&](auto width) {
@@ -263,7 +278,7 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
   const bool needs_rows = arguments.d_input != nullptr || arguments.d_residual != nullptr;
   const bool corrects_input = arguments.d_input != nullptr && arguments.batch_statistics;
   const bool needs_sums = corrects_input || arguments.d_gamma != nullptr || arguments.d_beta != nullptr;
-  T* const coefficients = needs_sums ? arguments.workspace + cut.chunks * 2 * shape.channels : nullptr;
+  compute_type_t<T>* const coefficients = needs_sums ? arguments.workspace + cut.chunks * 2 * shape.channels : nullptr;
   with_column_width<T>(
       shape.channels,
       {arguments.input, arguments.output, arguments.d_output, arguments.d_input, arguments.d_residual},
@@ -281,15 +296,21 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
       });
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                     \
-  template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                             \
-  template void batch_norm_statistics(const BatchNormShape&, const T*, T*, T*, T*, T*, double, T*, Stream);         \
-  template void batch_norm_use_running(const BatchNormShape&, const T*, const T*, T*, T*, Stream);                  \
-  template void batch_norm_apply(const BatchNormShape&, const T*, const T*, const T*, const T*, const T*, const T*, \
-                                 T*, Stream);                                                                       \
+template void batch_norm_use_running(const BatchNormShape&, const float*, const float*, float*, float*, Stream);
+template void batch_norm_use_running(const BatchNormShape&, const double*, const double*, double*, double*, Stream);
+
+#define OMNICONV_INSTANTIATE(T)                                                                                    \
+  template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                            \
+  template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,     \
+                                      compute_type_t<T>*, compute_type_t<T>*, double, compute_type_t<T>*, Stream); \
+  template void batch_norm_apply(const BatchNormShape&, const T*, const T*, const compute_type_t<T>*,              \
+                                 const compute_type_t<T>*, const compute_type_t<T>*, const compute_type_t<T>*, T*, \
+                                 Stream);                                                                          \
   template void batch_norm_backward(const BatchNormShape&, const BatchNormBackward<T>&, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::kernels

@@ -4,11 +4,13 @@
 //
 // In training mean and biased variance are those of the M rows, the running statistics move by `momentum` (the
 // running variance takes the unbiased variance, M/(M-1)); otherwise the running statistics are used. Ioffe & Szegedy,
-// 2015; the backward is derived in docs/odconv.md.
+// 2015; the backward is derived in docs/odconv.md. Rows of bf16 or f16 are normalised in float, which statistics and
+// parameters have: compute_type_t<T>.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/half.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::kernels {
@@ -20,46 +22,51 @@ struct BatchNormShape {
   bool relu = false;
 };
 
-/// Number of T elements of workspace that statistics and backward need (partial sums, split by shape alone).
+/// Number of compute_type_t<T> elements of workspace that statistics and backward need (partial sums, split by shape
+/// alone).
 template <class T>
 std::int64_t batch_norm_workspace(const BatchNormShape& shape);
 
 /// Mean and rstd of the rows of input [M, C] into mean [C] and rstd [C]; running_mean, running_var [C] move towards
 /// them: running += momentum · (batch - running). Needs M >= 2.
 template <class T>
-void batch_norm_statistics(const BatchNormShape& shape, const T* input, T* mean, T* rstd, T* running_mean,
-                           T* running_var, double momentum, T* workspace, Stream stream);
+void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
+                           compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
+                           double momentum, compute_type_t<T>* workspace, Stream stream);
 
-/// mean = running_mean, rstd = (running_var + eps)^(-1/2), for evaluation.
+/// mean = running_mean, rstd = (running_var + eps)^(-1/2), for evaluation. f32 or f64.
 template <class T>
 void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, const T* running_var, T* mean, T* rstd,
                             Stream stream);
 
 /// output [M, C] = relu?(gamma (input - mean) rstd + beta + residual). residual [M, C] or nullptr.
 template <class T>
-void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const T* mean, const T* rstd,
-                      const T* gamma, const T* beta, T* output, Stream stream);
+void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const compute_type_t<T>* mean,
+                      const compute_type_t<T>* rstd, const compute_type_t<T>* gamma, const compute_type_t<T>* beta,
+                      T* output, Stream stream);
 
 /// Gradients; d_output is masked by output > 0 first where shape.relu. `batch_statistics` says whether mean and rstd
 /// depended on the input (training). Each target may be nullptr (not wanted) and has its own accumulate flag.
 template <class T>
 struct BatchNormBackward {
+  using Value = compute_type_t<T>;
+
   const T* input;     // [M, C]
   const T* output;    // [M, C], read only for its sign where shape.relu
   const T* d_output;  // [M, C]
-  const T* mean;      // [C]
-  const T* rstd;      // [C]
-  const T* gamma;     // [C]
+  const Value* mean;  // [C]
+  const Value* rstd;  // [C]
+  const Value* gamma;  // [C]
   bool batch_statistics = true;
   T* d_input = nullptr;  // [M, C]
   bool accumulate_input = false;
   T* d_residual = nullptr;  // [M, C]
   bool accumulate_residual = false;
-  T* d_gamma = nullptr;  // [C]
+  Value* d_gamma = nullptr;  // [C]
   bool accumulate_gamma = false;
-  T* d_beta = nullptr;  // [C]
+  Value* d_beta = nullptr;  // [C]
   bool accumulate_beta = false;
-  T* workspace;  // batch_norm_workspace elements
+  Value* workspace;  // batch_norm_workspace elements
 };
 
 template <class T>

@@ -10,6 +10,7 @@
 #include <initializer_list>
 #include <type_traits>
 
+#include "kernels/half.h"
 #include "kernels/lanes.h"
 #include "kernels/simt/simt.h"
 
@@ -42,10 +43,15 @@ inline ColumnCut whole_columns(std::int64_t groups, std::int64_t rows, std::int6
   return {groups, rows, columns, rows, 1};
 }
 
+/// Elements of T that a thread takes side by side at most. On the CPU they become one register of what they are
+/// computed in.
+template <class T>
+inline constexpr int widest_columns = OMNICONV_CUDA ? simt::vector_width<T> : simt::vector_width<compute_type_t<T>>;
+
 /// Chunks of about column_tuning.chunk_elements.
 template <class T>
 ColumnCut cut_columns(std::int64_t groups, std::int64_t rows, std::int64_t columns) {
-  constexpr std::int64_t widest = column_tuning.threads_side_by_side * simt::vector_width<T>;
+  constexpr std::int64_t widest = column_tuning.threads_side_by_side * widest_columns<T>;
   const std::int64_t wanted = column_tuning.chunk_elements / std::clamp(columns, std::int64_t{1}, widest);
   const std::int64_t least = (rows + column_tuning.max_chunks - 1) / column_tuning.max_chunks;
   const std::int64_t chunk_rows = std::max(wanted, least);
@@ -54,7 +60,7 @@ ColumnCut cut_columns(std::int64_t groups, std::int64_t rows, std::int64_t colum
 
 /// Calls `body(std::integral_constant<int, W>)` with the widest vector that divides the columns and that all these
 /// addresses are aligned for.
-template <class T, int W = simt::vector_width<T>, class Body>
+template <class T, int W = widest_columns<T>, class Body>
 void with_column_width(std::int64_t columns, std::initializer_list<const T*> addresses, Body&& body) {
   if constexpr (W == 1) {
     body(std::integral_constant<int, 1>{});
@@ -65,7 +71,8 @@ void with_column_width(std::int64_t columns, std::initializer_list<const T*> add
     if (aligned && columns % W == 0) {
       body(std::integral_constant<int, W>{});
     } else {
-      with_column_width<T, W / 2>(columns, addresses, body);
+      // Channels of nets in 16 bits are multiples of the widest vector; fewer kernels compile sooner.
+      with_column_width<T, is_half<T> ? 1 : W / 2>(columns, addresses, body);
     }
   }
 }
@@ -120,14 +127,14 @@ struct ColumnPlace {
   }
 };
 
-/// `target = value`, or `target += value`.
+/// `target = value`, or `target += value`; a target of 16 bits is rounded once.
 template <class T>
-OMNI_HOST_DEVICE void write(T& target, T value, bool accumulate) {
-  target = accumulate ? target + value : value;
+OMNI_HOST_DEVICE void write(T& target, compute_type_t<T> value, bool accumulate) {
+  target = static_cast<T>(accumulate ? target + value : value);
 }
-template <class T, int W>
-OMNI_DEVICE void write(T* target, const Lanes<T, W>& value, bool accumulate) {
-  (accumulate ? Lanes<T, W>::load(target) + value : value).store(target);
+template <class T, class Value, int W>
+OMNI_DEVICE void write(T* target, const Lanes<Value, W>& value, bool accumulate) {
+  (accumulate ? Lanes<Value, W>::load(target) + value : value).store(target);
 }
 
 /// S sums for each of W columns.
@@ -180,18 +187,20 @@ OMNI_DEVICE Value combine_rows(const Value& of_this_thread) {
 
 /// output[group, column] (+)= factor · Σ_row input[group, row, column].
 template <class T, int W>
-OMNI_KERNEL void column_sums_kernel(ColumnCut cut, const T* input, double factor, T* output, bool accumulate) {
+OMNI_KERNEL void column_sums_kernel(ColumnCut cut, const T* input, double factor, compute_type_t<T>* output,
+                                    bool accumulate) {
+  using Value = compute_type_t<T>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
-  const auto sums = combine_rows(sum_rows<1, T, W>(place, [&](std::int64_t row, Lanes<T, W>* sum) {
-    sum[0] += Lanes<T, W>::load(input + row * cut.columns + place.column);
+  const auto sums = combine_rows(sum_rows<1, Value, W>(place, [&](std::int64_t row, Lanes<Value, W>* sum) {
+    sum[0] += Lanes<Value, W>::load(input + row * cut.columns + place.column);
   }));
   if (!place.is_first) return;
-  T* const target = output + place.group * cut.columns + place.column;
-  for (int i = 0; i < W; ++i) write(target[i], static_cast<T>(factor * sums.sum[0][i]), accumulate);
+  Value* const target = output + place.group * cut.columns + place.column;
+  for (int i = 0; i < W; ++i) write(target[i], static_cast<Value>(factor * sums.sum[0][i]), accumulate);
 }
 template <class T>
 void launch_column_sums(std::int64_t groups, std::int64_t rows, std::int64_t columns, const T* input, double factor,
-                        T* output, bool accumulate, Stream stream) {
+                        compute_type_t<T>* output, bool accumulate, Stream stream) {
   with_column_width<T>(columns, {input}, [&](auto width) {
     launch_on_columns<width, ColumnSums<1, width>>(column_sums_kernel<T, width>, whole_columns(groups, rows, columns),
                                                    stream, input, factor, output, accumulate);

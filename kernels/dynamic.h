@@ -3,35 +3,38 @@
 #pragma once
 
 #include "kernels/conv_shape.h"
+#include "kernels/half.h"
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
 
-/// Attention and weights of one convolution as the kernels see them.
+/// Attention and weights (of T) of one convolution as the kernels see them.
 template <class T>
 struct Dynamic {
-  AttentionValues<T> attention;
+  using Value = compute_type_t<T>;
+
+  AttentionValues<Value> attention;
   const T* weight;  // [K, O, taps, I/g]
   std::int64_t in_channels, out_channels, taps, group_in;
 
-  OMNI_HOST_DEVICE T channel(std::int64_t n, std::int64_t i) const {
-    return attention.channel ? attention.channel[n * in_channels + i] : T(1);
+  OMNI_HOST_DEVICE Value channel(std::int64_t n, std::int64_t i) const {
+    return attention.channel ? attention.channel[n * in_channels + i] : Value(1);
   }
-  OMNI_HOST_DEVICE T filter(std::int64_t n, std::int64_t o) const {
-    return attention.filter ? attention.filter[n * out_channels + o] : T(1);
+  OMNI_HOST_DEVICE Value filter(std::int64_t n, std::int64_t o) const {
+    return attention.filter ? attention.filter[n * out_channels + o] : Value(1);
   }
-  OMNI_HOST_DEVICE T kernel(std::int64_t n, std::int64_t k) const {
-    return attention.kernel ? attention.kernel[n * attention.kernels + k] : T(1);
+  OMNI_HOST_DEVICE Value kernel(std::int64_t n, std::int64_t k) const {
+    return attention.kernel ? attention.kernel[n * attention.kernels + k] : Value(1);
   }
   /// q_nkt = p_nk s_nt
-  OMNI_HOST_DEVICE T share(std::int64_t n, std::int64_t k, std::int64_t t) const {
+  OMNI_HOST_DEVICE Value share(std::int64_t n, std::int64_t k, std::int64_t t) const {
     return attention.spatial ? kernel(n, k) * attention.spatial[n * taps + t] : kernel(n, k);
   }
   OMNI_HOST_DEVICE std::int64_t weight_index(std::int64_t k, std::int64_t o, std::int64_t t, std::int64_t i) const {
     return ((k * out_channels + o) * taps + t) * group_in + i;
   }
-  OMNI_HOST_DEVICE T aggregated(std::int64_t n, std::int64_t o, std::int64_t t, std::int64_t i) const {
-    T sum = 0;
+  OMNI_HOST_DEVICE Value aggregated(std::int64_t n, std::int64_t o, std::int64_t t, std::int64_t i) const {
+    Value sum = 0;
     for (std::int64_t k = 0; k < attention.kernels; ++k) sum += share(n, k, t) * weight[weight_index(k, o, t, i)];
     return sum;
   }
@@ -62,7 +65,7 @@ inline Geometry geometry_of(const ConvShape& shape) {
 }
 
 template <class T>
-Dynamic<T> dynamic_of(const ConvShape& shape, const AttentionValues<T>& attention, const T* weight) {
+Dynamic<T> dynamic_of(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* weight) {
   return {attention, weight, shape.in_channels, shape.out_channels, shape.taps(), shape.group_in()};
 }
 

@@ -148,16 +148,24 @@ void add_bias(T* output, const T* bias, std::int64_t rows, std::int64_t columns,
 }
 
 template <class T>
-void column_sums(const T* input, T* sums, std::int64_t rows, std::int64_t columns, bool accumulate, Stream stream) {
+void column_sums(const T* input, compute_type_t<T>* sums, std::int64_t rows, std::int64_t columns, bool accumulate,
+                 Stream stream) {
   launch_column_sums(1, rows, columns, input, 1.0, sums, accumulate, stream);
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                              \
-  template void gemm(const GemmShape&, const T*, const T*, T*, bool, Stream);                \
-  template void add_bias(T*, const T*, std::int64_t, std::int64_t, Stream);                  \
-  template void column_sums(const T*, T*, std::int64_t, std::int64_t, bool, Stream);
+#define OMNICONV_INSTANTIATE(T)                                               \
+  template void gemm(const GemmShape&, const T*, const T*, T*, bool, Stream); \
+  template void add_bias(T*, const T*, std::int64_t, std::int64_t, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+#undef OMNICONV_INSTANTIATE
+
+#define OMNICONV_INSTANTIATE(T) \
+  template void column_sums(const T*, compute_type_t<T>*, std::int64_t, std::int64_t, bool, Stream);
+OMNICONV_INSTANTIATE(float)
+OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::kernels

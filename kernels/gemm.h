@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/half.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::kernels {
@@ -27,8 +28,9 @@ void gemm(const GemmShape& shape, const T* a, const T* b, T* c, bool accumulate,
 template <class T>
 void add_bias(T* output, const T* bias, std::int64_t rows, std::int64_t columns, Stream stream);
 
-/// sums[c] = Σ_r input[r, c] (+ sums[c] if accumulate). input [rows, columns], sums [columns].
+/// sums[c] = Σ_r input[r, c] (+ sums[c] if accumulate). input [rows, columns] of T, bf16 and f16 too, sums [columns].
 template <class T>
-void column_sums(const T* input, T* sums, std::int64_t rows, std::int64_t columns, bool accumulate, Stream stream);
+void column_sums(const T* input, compute_type_t<T>* sums, std::int64_t rows, std::int64_t columns, bool accumulate,
+                 Stream stream);
 
 }  // namespace omniconv::kernels

@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include <type_traits>
+
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
@@ -22,12 +24,18 @@ class Lanes {
 #endif
     return result;
   }
-  /// From an address that is a multiple of their size in bytes.
-  OMNI_DEVICE static Lanes load(const T* from) {
-    const simt::Vec<T, N> vector = simt::load_vector<N>(from);
-    Lanes result;
-    memcpy(&result.values_, &vector, sizeof(vector));
-    return result;
+  /// From an address that is a multiple of the size of N elements there, in bytes; converted where those are of
+  /// another type.
+  template <class From>
+  OMNI_DEVICE static Lanes load(const From* from) {
+    const simt::Vec<From, N> vector = simt::load_vector<N>(from);
+    if constexpr (std::is_same_v<From, T>) {
+      Lanes result;
+      memcpy(&result.values_, &vector, sizeof(vector));
+      return result;
+    } else {
+      return load_unaligned(vector.v);
+    }
   }
   /// From any address, and converted.
   template <class From>
@@ -36,10 +44,16 @@ class Lanes {
     for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(from[i]);
     return result;
   }
-  /// To an address that is a multiple of their size in bytes.
-  OMNI_DEVICE void store(T* to) const {
-    simt::Vec<T, N> vector;
-    memcpy(&vector, &values_, sizeof(vector));
+  /// To an address that is a multiple of the size of N elements there, in bytes; rounded where those are of another
+  /// type.
+  template <class To>
+  OMNI_DEVICE void store(To* to) const {
+    simt::Vec<To, N> vector;
+    if constexpr (std::is_same_v<To, T>) {
+      memcpy(&vector, &values_, sizeof(vector));
+    } else {
+      for (int i = 0; i < N; ++i) vector[i] = static_cast<To>(values_[i]);
+    }
     simt::store_vector(to, vector);
   }
   /// To any address.

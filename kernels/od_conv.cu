@@ -15,26 +15,27 @@ constexpr int flush_kernels = 4;  // kernels whose gradients one block keeps in 
 template <class T, class Tiling>
 OMNI_KERNEL void forward_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t group_out, std::int64_t out_pixels,
                                 std::int64_t in_pixels, const T* input, T* output) {
+  using Value = compute_type_t<T>;
   SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
+  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
+  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
   const std::int64_t n = block_index().z;
   const std::int64_t first_pixel = std::int64_t{block_index().x} * Tiling::rows;
   const GroupTile tile = group_tile(block_index().y, group_out, Tiling::columns);
   const std::int64_t first_in = tile.group * dynamic.group_in;
   const std::int64_t first_out = tile.group * group_out;
 
-  T sums[thread_tile][thread_tile] = {};
+  Value sums[thread_tile][thread_tile] = {};
   Tiling::multiply(
       shared_a, shared_b, dynamic.taps * dynamic.group_in,
-      [&](std::int64_t k, int row) -> T {
+      [&](std::int64_t k, int row) -> Value {
         const std::int64_t p = first_pixel + row;
         const std::int64_t pixel = p < out_pixels ? geometry.input_pixel(p, k / dynamic.group_in) : -1;
         if (pixel < 0) return 0;
         const std::int64_t i = first_in + k % dynamic.group_in;
         return input[(n * in_pixels + pixel) * dynamic.in_channels + i] * dynamic.channel(n, i);
       },
-      [&](std::int64_t k, int column) -> T {
+      [&](std::int64_t k, int column) -> Value {
         const std::int64_t o = tile.first + column;
         if (o >= group_out) return 0;
         return dynamic.aggregated(n, first_out + o, k / dynamic.group_in, k % dynamic.group_in);
@@ -47,7 +48,8 @@ OMNI_KERNEL void forward_kernel(Geometry geometry, Dynamic<T> dynamic, std::int6
     for (int c = 0; c < thread_tile; ++c) {
       const std::int64_t o = tile.first + Tiling::first_column() + c;
       if (o >= group_out) break;
-      output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] = sums[r][c] * dynamic.filter(n, first_out + o);
+      output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] =
+          static_cast<T>(sums[r][c] * dynamic.filter(n, first_out + o));
     }
   }
 }
@@ -56,26 +58,27 @@ template <class T, class Tiling>
 OMNI_KERNEL void data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t group_out,
                                       std::int64_t out_pixels, std::int64_t in_pixels, const T* d_output, T* d_input,
                                       bool accumulate) {
+  using Value = compute_type_t<T>;
   SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
+  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
+  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
   const std::int64_t n = block_index().z;
   const std::int64_t first_pixel = std::int64_t{block_index().x} * Tiling::rows;
   const GroupTile tile = group_tile(block_index().y, dynamic.group_in, Tiling::columns);
   const std::int64_t first_in = tile.group * dynamic.group_in;
   const std::int64_t first_out = tile.group * group_out;
 
-  T sums[thread_tile][thread_tile] = {};
+  Value sums[thread_tile][thread_tile] = {};
   Tiling::multiply(
       shared_a, shared_b, dynamic.taps * group_out,
-      [&](std::int64_t k, int row) -> T {
+      [&](std::int64_t k, int row) -> Value {
         const std::int64_t p = first_pixel + row;
         const std::int64_t pixel = p < in_pixels ? geometry.output_pixel(p, k / group_out) : -1;
         if (pixel < 0) return 0;
         const std::int64_t o = first_out + k % group_out;
         return d_output[(n * out_pixels + pixel) * dynamic.out_channels + o] * dynamic.filter(n, o);
       },
-      [&](std::int64_t k, int column) -> T {
+      [&](std::int64_t k, int column) -> Value {
         const std::int64_t i = tile.first + column;
         if (i >= dynamic.group_in) return 0;
         return dynamic.aggregated(n, first_out + k % group_out, k / group_out, i);
@@ -89,8 +92,8 @@ OMNI_KERNEL void data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std
       const std::int64_t i = tile.first + Tiling::first_column() + c;
       if (i >= dynamic.group_in) break;
       T& target = d_input[(n * in_pixels + p) * dynamic.in_channels + first_in + i];
-      const T value = sums[r][c] * dynamic.channel(n, first_in + i);
-      target = accumulate ? target + value : value;
+      const Value value = sums[r][c] * dynamic.channel(n, first_in + i);
+      target = static_cast<T>(accumulate ? target + value : value);
     }
   }
 }
@@ -100,10 +103,12 @@ OMNI_KERNEL void data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std
 template <class T, class Tiling>
 OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t samples,
                                         std::int64_t group_out, std::int64_t out_pixels, std::int64_t in_pixels,
-                                        const T* input, const T* d_output, T* d_weight, bool accumulate, T* partials) {
+                                        const T* input, const T* d_output, compute_type_t<T>* d_weight,
+                                        bool accumulate, compute_type_t<T>* partials) {
+  using Value = compute_type_t<T>;
   SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
+  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
+  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
   const GroupTile in_tile = group_tile(block_index().x, dynamic.group_in, Tiling::columns);
   const std::int64_t out_tiles = (group_out + Tiling::rows - 1) / Tiling::rows;
   const std::int64_t first_o = std::int64_t{block_index().y} % out_tiles * Tiling::rows;
@@ -117,18 +122,18 @@ OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, s
   const std::int64_t tile_index = std::int64_t{block_index().x} * out_tiles + std::int64_t{block_index().y} % out_tiles;
   const std::int64_t tile_count = std::int64_t{grid_extent().x} * out_tiles;
 
-  T gradients[flush_kernels][thread_tile][thread_tile] = {};
+  Value gradients[flush_kernels][thread_tile][thread_tile] = {};
   for (std::int64_t n = 0; n < samples; ++n) {
-    T sums[thread_tile][thread_tile] = {};
+    Value sums[thread_tile][thread_tile] = {};
     Tiling::multiply(
         shared_a, shared_b, out_pixels,
-        [&](std::int64_t p, int row) -> T {
+        [&](std::int64_t p, int row) -> Value {
           const std::int64_t o = first_o + row;
           if (o >= group_out) return 0;
           return d_output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] *
                  dynamic.filter(n, first_out + o);
         },
-        [&](std::int64_t p, int column) -> T {
+        [&](std::int64_t p, int column) -> Value {
           const std::int64_t i = in_tile.first + column;
           const std::int64_t pixel = i < dynamic.group_in ? geometry.input_pixel(p, t) : -1;
           if (pixel < 0) return 0;
@@ -137,8 +142,8 @@ OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, s
         },
         sums);
     for (std::int64_t k = 0; k < kernels; ++k) {
-      const T share = dynamic.share(n, first_k + k, t);
-      T dot = 0;
+      const Value share = dynamic.share(n, first_k + k, t);
+      Value dot = 0;
       for (int r = 0; r < thread_tile; ++r) {
         const std::int64_t o = first_o + Tiling::first_row() + r;
         for (int c = 0; c < thread_tile; ++c) {
@@ -149,7 +154,7 @@ OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, s
         }
       }
       if (partials) {
-        const T total = block_sum(dot);
+        const Value total = block_sum(dot);
         if (thread_rank() == 0)
           partials[((n * dynamic.attention.kernels + first_k + k) * dynamic.taps + t) * tile_count + tile_index] =
               share * total;
@@ -164,7 +169,7 @@ OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, s
       for (int c = 0; c < thread_tile; ++c) {
         const std::int64_t i = in_tile.first + Tiling::first_column() + c;
         if (i >= dynamic.group_in) break;
-        T& target = d_weight[dynamic.weight_index(first_k + k, first_out + o, t, i)];
+        Value& target = d_weight[dynamic.weight_index(first_k + k, first_out + o, t, i)];
         target = accumulate ? target + gradients[k][r][c] : gradients[k][r][c];
       }
     }
@@ -174,29 +179,30 @@ OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, s
 }  // namespace
 
 template <class T>
-void od_conv_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
-                     T* output, Stream stream) {
+void od_conv_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                     const T* weight, T* output, Stream stream) {
   with_tile(shape.group_out(), [&](auto tile) {
     using Tiling = decltype(tile);
     const unsigned columns = blocks(shape.group_out(), Tiling::columns) * static_cast<unsigned>(shape.params.groups);
     launch(forward_kernel<T, Tiling>,
            {blocks(shape.out_pixels(), Tiling::rows), columns, static_cast<unsigned>(shape.samples)},
-           {Tiling::threads}, Tiling::template shared_bytes<T>(), stream, geometry_of(shape),
+           {Tiling::threads}, Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
            dynamic_of(shape, attention, weight), shape.group_out(), shape.out_pixels(), shape.in_pixels(), input,
            output);
   });
 }
 
 template <class T>
-void od_conv_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* d_output,
-                           const T* weight, T* d_input, bool accumulate, Stream stream) {
+void od_conv_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
+                           const T* d_output, const T* weight, T* d_input, bool accumulate, Stream stream) {
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
     const unsigned columns = blocks(shape.group_in(), Tiling::columns) * static_cast<unsigned>(shape.params.groups);
     launch(data_gradient_kernel<T, Tiling>,
            {blocks(shape.in_pixels(), Tiling::rows), columns, static_cast<unsigned>(shape.samples)}, {Tiling::threads},
-           Tiling::template shared_bytes<T>(), stream, geometry_of(shape), dynamic_of(shape, attention, weight),
-           shape.group_out(), shape.out_pixels(), shape.in_pixels(), d_output, d_input, accumulate);
+           Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
+           dynamic_of(shape, attention, weight), shape.group_out(), shape.out_pixels(), shape.in_pixels(), d_output,
+           d_input, accumulate);
   });
 }
 
@@ -225,14 +231,15 @@ std::int64_t od_conv_weight_gradient_workspace(const ConvShape& shape, std::int6
 }
 
 template <class T>
-void od_conv_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
-                             const T* d_output, const T* weight, T* d_weight, bool accumulate, T* weighted_kst,
-                             T* workspace, Stream stream) {
+void od_conv_weight_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
+                             const T* input, const T* d_output, const T* weight, compute_type_t<T>* d_weight,
+                             bool accumulate, compute_type_t<T>* weighted_kst, compute_type_t<T>* workspace,
+                             Stream stream) {
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
-    T* partials = weighted_kst ? workspace : nullptr;
+    compute_type_t<T>* partials = weighted_kst ? workspace : nullptr;
     launch(weight_gradient_kernel<T, Tiling>, weight_gradient_grid<Tiling>(shape, attention.kernels),
-           {Tiling::threads}, Tiling::template shared_bytes<T>(), stream, geometry_of(shape),
+           {Tiling::threads}, Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
            dynamic_of(shape, attention, weight), shape.samples, shape.group_out(), shape.out_pixels(),
            shape.in_pixels(), input, d_output, d_weight, accumulate, partials);
     if (weighted_kst) {
@@ -242,14 +249,18 @@ void od_conv_weight_gradient(const ConvShape& shape, const AttentionValues<T>& a
   });
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                     \
-  template void od_conv_forward(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, Stream);       \
-  template void od_conv_data_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, bool,    \
-                                      Stream);                                                                      \
-  template void od_conv_weight_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, const T*, \
-                                        T*, bool, T*, T*, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                       \
+  template void od_conv_forward(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, T*,  \
+                                Stream);                                                                              \
+  template void od_conv_data_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,          \
+                                      const T*, T*, bool, Stream);                                                    \
+  template void od_conv_weight_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,        \
+                                        const T*, const T*, compute_type_t<T>*, bool, compute_type_t<T>*,             \
+                                        compute_type_t<T>*, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::kernels

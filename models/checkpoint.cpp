@@ -39,10 +39,10 @@ SafetensorsFile model_file(const Model& model, double temperature) {
   return file;
 }
 
-LoadedModel load_model(const std::string& path, DType dtype) {
+LoadedModel load_model(const std::string& path, DType precision) {
   const SafetensorsFile file = read_model_file(path);
   const ModelConfig config = config_from_file(file.tensors, file.metadata, path);
-  LoadedModel loaded{std::make_unique<Model>(config, 0, dtype), stored_temperature(file, path)};
+  LoadedModel loaded{std::make_unique<Model>(config, 0, precision), stored_temperature(file, path)};
   loaded.model->store.load_state(file.tensors, path);
   loaded.model->set_temperature(loaded.temperature);
   return loaded;

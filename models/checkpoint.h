@@ -21,8 +21,8 @@ struct LoadedModel {
 /// A model's file, not a run's; tensor names without a leading `module.`. @throws Error naming the file.
 SafetensorsFile read_model_file(const std::string& path);
 
-/// The model that the checkpoint at `path` holds, computing in `dtype`. @throws Error naming the file and the cause.
-LoadedModel load_model(const std::string& path, DType dtype);
+/// The model that the checkpoint at `path` holds, computing in `precision`. @throws Error naming the file and the cause.
+LoadedModel load_model(const std::string& path, DType precision);
 
 /// `value` with the fewest digits that read back as the same number.
 std::string exact_text(double value);

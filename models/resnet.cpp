@@ -98,14 +98,14 @@ Cost ResNet::cost(std::int64_t height, std::int64_t width) const {
   return cost;
 }
 
-Model::Model(const ModelConfig& config, std::uint64_t seed, DType dtype)
-    : config(checked(config)), store(dtype, seed), net(config, store), temperature(Tensor::zeros({1}, DType::f64)) {
+Model::Model(const ModelConfig& config, std::uint64_t seed, DType precision)
+    : config(checked(config)), store(precision, seed), net(config, store), temperature(Tensor::zeros({1}, DType::f64)) {
   store.allocate();
   set_temperature(1);
 }
 
 Graph Model::graph(std::int64_t height, std::int64_t width) const {
-  const Variable image(Tensor::zeros({1, height, width, image_channels}, store.dtype()));
+  const Variable image(Tensor::zeros({1, height, width, image_channels}, store.precision()));
   Graph graph(image);
   Tape tape(false);
   Pass recording = pass(tape, false);

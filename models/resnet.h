@@ -80,8 +80,9 @@ struct Model {
   ResNet net;
   Tensor temperature;  ///< f64 [1] on the device
 
-  /// @throws UsageError as check(). Initial values depend on the seed and on nothing else.
-  Model(const ModelConfig& config, std::uint64_t seed, DType dtype = DType::f32);
+  /// `precision` is the type of its activations (f32, f64, bf16, f16). @throws UsageError as check(). Initial values
+  /// depend on the seed and on nothing else.
+  Model(const ModelConfig& config, std::uint64_t seed, DType precision = DType::f32);
 
   void set_temperature(double value) const;
   /// A pass over this model's parameters with its temperature.

@@ -10,7 +10,7 @@ constexpr const char* where = "convert";
 
 /// The twin with what the two nets share; its other convolutions come later.
 std::unique_ptr<Model> static_twin(const Model& model) {
-  auto twin = std::make_unique<Model>(static_config(model.config), 0, model.store.dtype());
+  auto twin = std::make_unique<Model>(static_config(model.config), 0, model.store.precision());
   auto state = twin->store.state();
   for (auto& [name, tensor] : model.store.state())
     if (const auto found = state.find(name); found != state.end() && found->second.shape == tensor.shape)
@@ -50,8 +50,8 @@ ModelConfig static_config(const ModelConfig& config) {
 StaticConversion convert_to_static(const Model& model, const Tensor& images) {
   expect(model.config.dynamic(), where, "expected a dynamic model, got the static ", model.config.model);
   expect(!model.config.folded, where, "expected a model with batch norms, got a folded one: convert it before folding");
-  expect(images.rank() == 4 && images.size(3) == 3 && images.dtype() == model.store.dtype(), where,
-         "expected images [N, H, W, 3] of ", name_of(model.store.dtype()), ", got ", name_of(images.dtype()),
+  expect(images.rank() == 4 && images.size(3) == 3 && images.dtype() == model.store.precision(), where,
+         "expected images [N, H, W, 3] of ", name_of(model.store.precision()), ", got ", name_of(images.dtype()),
          " of shape ", images.shape());
   expect(images.size(0) >= 2, where, "expected at least 2 images to calibrate on, got ", images.size(0));
 

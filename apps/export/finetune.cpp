@@ -22,7 +22,7 @@ void finetune(const Model& model, const Dataset& images, const FinetuneRecipe& r
     sgd.set_learning_rate(learning_rate_at(schedule, epoch));
     const DeviceTotals totals;
     for (const BatchRange& range : ranges) {
-      const Batch batch = images.gather(order.view(range.begin, {range.size()}), model.store.dtype(),
+      const Batch batch = images.gather(order.view(range.begin, {range.size()}), model.store.precision(),
                                         {.enabled = true, .seed = recipe.seed, .epoch = number});
       train_on_batch(model, sgd, batch, totals.data());
     }

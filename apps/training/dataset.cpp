@@ -39,7 +39,7 @@ Batch Dataset::gather(const Tensor& indices, DType dtype, const Augmentation& au
               Tensor::empty({samples}, DType::i32)};
   kernels::BatchShape shape;
   shape.samples = samples;
-  dispatch("dataset", dtype, [&](auto zero) {
+  dispatch_storage("dataset", dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::gather_batch<T>(shape, {}, images_.data<std::uint8_t>(), labels_.data<std::uint8_t>(),
                              indices.data<std::int32_t>(), augmentation.enabled, augmentation.seed, augmentation.epoch,

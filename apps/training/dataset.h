@@ -11,7 +11,7 @@ namespace omniconv {
 
 /// Training or test images of one batch, normalised, with their classes.
 struct Batch {
-  Tensor images;  ///< [N, 32, 32, 3], f32 or f64
+  Tensor images;  ///< [N, 32, 32, 3], of any floating type
   Tensor labels;  ///< i32 [N]
 
   std::int64_t size() const { return labels.count(); }

@@ -19,7 +19,7 @@ struct Evaluation {
 };
 
 /// Evaluates `model` as it is, temperature included, on the images in the order of their file.
-/// `logits` [count, classes] of the model's type is filled if it is defined; `on_batch` hears of finished images.
+/// `logits` [count, classes] of the store's dtype() is filled if it is defined; `on_batch` hears of finished images.
 Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t batch_size = evaluation_batch_size,
                     const Tensor& logits = {}, const std::function<void(std::int64_t)>& on_batch = {});
 

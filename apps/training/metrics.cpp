@@ -10,17 +10,20 @@
 namespace omniconv {
 
 nlohmann::ordered_json to_json(const EpochMetrics& metrics) {
-  return {{"epoch", metrics.epoch},
-          {"step", metrics.step},
-          {"lr", metrics.lr},
-          {"temperature", metrics.temperature},
-          {"train_loss", metrics.train_loss},
-          {"train_accuracy", metrics.train_accuracy},
-          {"test_loss", metrics.test_loss},
-          {"test_accuracy", metrics.test_accuracy},
-          {"images_per_second", metrics.images_per_second},
-          {"peak_bytes", metrics.peak_bytes},
-          {"peak_rss_bytes", metrics.peak_rss_bytes}};
+  nlohmann::ordered_json json = {{"epoch", metrics.epoch},
+                                 {"step", metrics.step},
+                                 {"lr", metrics.lr},
+                                 {"temperature", metrics.temperature},
+                                 {"train_loss", metrics.train_loss},
+                                 {"train_accuracy", metrics.train_accuracy},
+                                 {"test_loss", metrics.test_loss},
+                                 {"test_accuracy", metrics.test_accuracy},
+                                 {"images_per_second", metrics.images_per_second},
+                                 {"peak_bytes", metrics.peak_bytes},
+                                 {"peak_rss_bytes", metrics.peak_rss_bytes}};
+  if (metrics.loss_scale) json["loss_scale"] = *metrics.loss_scale;
+  if (metrics.skipped_steps) json["skipped_steps"] = *metrics.skipped_steps;
+  return json;
 }
 
 std::string format_metrics(const std::vector<EpochMetrics>& lines) {
@@ -47,6 +50,8 @@ std::vector<EpochMetrics> parse_metrics(const std::string& text, const std::stri
       json.at("images_per_second").get_to(metrics.images_per_second);
       json.at("peak_bytes").get_to(metrics.peak_bytes);
       json.at("peak_rss_bytes").get_to(metrics.peak_rss_bytes);
+      if (json.contains("loss_scale")) metrics.loss_scale = json["loss_scale"].get<double>();
+      if (json.contains("skipped_steps")) metrics.skipped_steps = json["skipped_steps"].get<std::int64_t>();
       lines.push_back(metrics);
     } catch (const nlohmann::json::exception& error) {
       fail("metrics", source, ": expected an epoch's metrics in line ", lines.size() + 1, ", got: ", error.what());

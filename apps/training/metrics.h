@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct EpochMetrics {
   double images_per_second = 0;     ///< training alone, without the first two steps of a process
   std::int64_t peak_bytes = 0;      ///< of the device allocator
   std::int64_t peak_rss_bytes = 0;  ///< of the process
+  // Of runs in f16 alone:
+  std::optional<double> loss_scale;           ///< of the next step
+  std::optional<std::int64_t> skipped_steps;  ///< of the run so far, because gradients overflowed
 
   friend bool operator==(const EpochMetrics&, const EpochMetrics&) = default;
 };

@@ -53,12 +53,9 @@ Downsample parse_downsample(std::string_view text) {
 }
 
 DType parse_precision(std::string_view text) {
-  if (text == "f32") return DType::f32;
-  if (text == "f64") return DType::f64;
-  if (text == "bf16" || text == "f16")
-    throw UsageError(concat("[options] expected --precision f32 or f64, got ", text,
-                            ", which this build does not compute in yet: use f32"));
-  throw UsageError(concat("[options] expected --precision f32 or f64, got ", in_quotes(text)));
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64})
+    if (text == omniconv::name_of(dtype)) return dtype;
+  throw UsageError(concat("[options] expected --precision f32, bf16, f16 or f64, got ", in_quotes(text)));
 }
 
 std::string_view name_of(LearningRateSchedule schedule) {

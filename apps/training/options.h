@@ -59,6 +59,9 @@ std::int64_t default_kernels(const std::string& model);
 LearningRateSchedule parse_learning_rate_schedule(std::string_view text);
 Downsample parse_downsample(std::string_view text);
 DType parse_precision(std::string_view text);
+/// What --help says of --precision.
+inline constexpr const char* precision_help =
+    "Type of activations: f32, bf16, f16 (both with f32 weights; f16 scales the loss), f64";
 std::string_view name_of(LearningRateSchedule schedule);
 std::string_view name_of(Downsample downsample);
 

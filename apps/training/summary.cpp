@@ -33,7 +33,8 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
   const std::string threads = device_kind() == "cpu" ? concat(", ", thread_count(), " threads") : "";
   std::vector<std::string> lines = {
       concat("model    ", describe(model), ": ", grouped(trainer.model().store.parameter_count()), " parameters"),
-      concat("device   ", device_kind(), ", ", device_name(), threads, recipe.precision == DType::f64 ? ", f64" : ""),
+      concat("device   ", device_kind(), ", ", device_name(), threads,
+             recipe.precision == DType::f32 ? "" : concat(", ", name_of(recipe.precision))),
       concat("data     ", recipe.data, ": ", grouped(trainer.train_count()), " training and ",
              grouped(trainer.test_count()), " test images"),
       concat("recipe   ", recipe.epochs, " epochs of ", trainer.steps_per_epoch(), " steps, batch ", recipe.batch_size,

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/signals.h"
 #include "apps/training/summary.h"
@@ -24,7 +25,7 @@ Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, ke
   model.store.begin_gradients();
   const Variable logits = model.net.forward(model.pass(tape, true), Variable(batch.images));
   const Variable loss = ops::cross_entropy(tape, logits, batch.labels, totals);
-  tape.backward(loss);
+  tape.backward(loss, sgd.loss_gradient());
   model.store.finish_gradients();
   sgd.step();
   return loss.value();
@@ -38,7 +39,7 @@ Trainer::Trainer(const Recipe& recipe, const ImageData& data)
       ranges_(batch_ranges(data.train.count(), recipe.batch_size, true)),
       model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
-      losses_(Tensor::zeros({steps_per_epoch()}, recipe.precision)) {
+      losses_(Tensor::zeros({steps_per_epoch()}, model_.store.dtype())) {
   const bool norm_over_batch = recipe.model.dynamic() && recipe.model.attention_norm == AttentionNorm::batch;
   expect(train_.count() >= 2 || !norm_over_batch, where,
          "expected at least 2 training images for the attention's batch norm, got 1: take more data or "
@@ -81,8 +82,10 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
     const BatchRange& range = ranges_[static_cast<std::size_t>(position)];
     temperature_ = temperature_at(recipe_.temperature, step_, steps_per_epoch());
     model_.set_temperature(temperature_);
-    const Batch batch = train_.gather(order.view(range.begin, {range.size()}), recipe_.precision, augmentation);
-    const Tensor loss = train_on_batch(model_, sgd_, batch, totals_.data());
+    const Tensor loss = within_memory(recipe_.batch_size, [&] {
+      const Batch batch = train_.gather(order.view(range.begin, {range.size()}), recipe_.precision, augmentation);
+      return train_on_batch(model_, sgd_, batch, totals_.data());
+    });
     losses_.view(position, {1}).copy_from(loss);
     ++step_;
     speed_.count(range.size());
@@ -144,6 +147,11 @@ EpochMetrics Trainer::evaluate_epoch(Console& console) {
   metrics.test_loss = test.loss;
   metrics.test_accuracy = test.accuracy;
   metrics.images_per_second = epoch_speed_;
+  if (const std::optional<LossScaler>& scaler = sgd_.loss_scaler()) {
+    const LossScaler::State state = scaler->read();
+    metrics.loss_scale = state.scale;
+    metrics.skipped_steps = state.skipped_steps;
+  }
   metrics.peak_bytes = static_cast<std::int64_t>(memory_statistics().peak_bytes);
   metrics.peak_rss_bytes = peak_resident_bytes();
   return metrics;

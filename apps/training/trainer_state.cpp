@@ -1,7 +1,11 @@
 // A run's state as resume.safetensors holds it.
 //
 // Tensors: the model's under their names, the optimizer's velocity behind "optimizer.", the totals of the epoch in
-// progress as "run.totals", and sometimes a displaced best model behind "best.". The rest is JSON in the metadata.
+// progress as "run.totals", in f16 the state of loss scaling as "run.loss_scale", and sometimes a displaced best model
+// behind "best.". The rest is JSON in the metadata.
+#include <array>
+#include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -14,6 +18,7 @@ constexpr std::string_view where = "resume";
 constexpr std::string_view optimizer_prefix = "optimizer.";
 constexpr std::string_view best_prefix = "best.";
 constexpr const char* totals_name = "run.totals";
+constexpr const char* loss_scale_name = "run.loss_scale";  // scale, good steps, skipped steps
 
 using Tensors = std::map<std::string, HostTensor>;
 
@@ -38,6 +43,25 @@ nlohmann::json metadata_json(const SafetensorsFile& file, const char* key, const
   return json;
 }
 
+/// The three numbers of the tensor `name`.
+std::array<double, 3> three_numbers(const Tensors& tensors, const char* name, const std::string& source) {
+  const auto found = tensors.find(name);
+  expect(found != tensors.end(), where, source, ": expected a tensor ", name, ", got none");
+  const std::vector<double> values = to_doubles(found->second, name);
+  expect(values.size() == 3, where, source, ": expected ", name, " [3], got shape ", found->second.shape);
+  return {values[0], values[1], values[2]};
+}
+
+LossScaler::State loss_scale_of(const Tensors& tensors, const std::string& source) {
+  const auto [scale, good, skipped] = three_numbers(tensors, loss_scale_name, source);
+  constexpr double most = 1LL << 53;  // counts are exact in f64 up to here
+  const auto is_count = [&](double value) { return value >= 0 && value <= most && value == std::floor(value); };
+  expect(scale > 0 && scale <= std::numeric_limits<float>::max() && is_count(good) && is_count(skipped), where, source,
+         ": expected ", loss_scale_name, " with a scale above 0 and two counts, got ", scale, ", ", good, " and ",
+         skipped);
+  return {static_cast<float>(scale), static_cast<std::int64_t>(good), static_cast<std::int64_t>(skipped)};
+}
+
 }  // namespace
 
 SafetensorsFile Trainer::resume_file() const {
@@ -45,6 +69,12 @@ SafetensorsFile Trainer::resume_file() const {
   add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(sgd_.velocity()));
   const kernels::ClassificationTotals totals = totals_.read();
   file.tensors.emplace(totals_name, make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
+  if (const std::optional<LossScaler>& scaler = sgd_.loss_scaler()) {
+    const LossScaler::State state = scaler->read();
+    file.tensors.emplace(loss_scale_name, make_host_tensor<double>({state.scale, static_cast<double>(state.good_steps),
+                                                                    static_cast<double>(state.skipped_steps)},
+                                                                   {3}));
+  }
 
   // Where the data lie is the machine's affair; what they are belongs to the run.
   Recipe recipe = recipe_;
@@ -84,14 +114,13 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
          ": give their folder with --data");
   const Tensors velocity = with_prefix(file.tensors, optimizer_prefix);
   const Tensors best = with_prefix(file.tensors, best_prefix);
-  const auto totals_tensor = file.tensors.find(totals_name);
-  expect(totals_tensor != file.tensors.end(), where, source, ": expected a tensor ", totals_name, ", got none");
-  const std::vector<double> totals = to_doubles(totals_tensor->second, totals_name);
-  expect(totals.size() == 3, where, source, ": expected ", totals_name, " [3], got shape ",
-         totals_tensor->second.shape);
+  const auto totals = three_numbers(file.tensors, totals_name, source);
+  std::optional<LossScaler::State> loss_scale;
+  if (sgd_.loss_scaler()) loss_scale = loss_scale_of(file.tensors, source);
   Tensors weights;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name != totals_name && !name.starts_with(optimizer_prefix) && !name.starts_with(best_prefix))
+    if (name != totals_name && name != loss_scale_name && !name.starts_with(optimizer_prefix) &&
+        !name.starts_with(best_prefix))
       weights.emplace(name, tensor);
   }
 
@@ -104,6 +133,7 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
   }
   model_.store.load_state(weights, source);
   model_.store.load_state_of(sgd_.velocity(), velocity, source);
+  if (loss_scale) sgd_.loss_scaler()->write(*loss_scale);
   totals_.write({totals[0], totals[1], totals[2]});
   step_ = seen_steps_ = run.finished_steps;
 }

@@ -3,14 +3,12 @@
 #include <optional>
 #include <type_traits>
 
+#include "engine/conv/in_float.h"
 #include "engine/conv/materialise.h"
 #include "engine/conv/recorder.h"
 #include "engine/conv/summed.h"
 #include "engine/conv/two_sided.h"
-#include "kernels/aggregate.h"
-#include "kernels/elementwise.h"
 #include "kernels/od_conv.h"
-#include "kernels/pooling.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #endif
@@ -61,8 +59,7 @@ std::string_view name_of(Algorithm algorithm) {
 }
 
 bool is_available(Algorithm algorithm, DType dtype) {
-  if (algorithm == Algorithm::blocked) return !OMNICONV_CUDA && dtype == DType::f32;
-  return dtype == DType::f32 || dtype == DType::f64;
+  return algorithm != Algorithm::blocked || (!OMNICONV_CUDA && dtype != DType::f64);
 }
 
 Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
@@ -80,39 +77,53 @@ Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction d
   return {Algorithm::blocked, "a sample's gradient stays in registers and is folded from there"};
 }
 
-ForceAlgorithm::ForceAlgorithm(Algorithm algorithm) { forced_algorithm = algorithm; }
-ForceAlgorithm::~ForceAlgorithm() { forced_algorithm.reset(); }
-
-template <class T>
-void dynamic_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
-                     T* output, Stream stream) {
-  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::forward);
-  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::forward, plan, weight));
-  switch (plan.algorithm) {
-    case Algorithm::tiled:
-      return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
-    case Algorithm::materialise:
-      return materialise_forward(shape, attention, input, weight, output, stream);
-    case Algorithm::summed:
-      return summed_forward(shape, attention, input, weight, output, stream);
-    case Algorithm::two_sided:
-      return two_sided_forward(shape, attention, input, weight, output, stream);
-    case Algorithm::blocked:
-#if !OMNICONV_CUDA
-      if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, weight, output);
-#endif
-      break;
-  }
-  fail("od_conv2d", "expected an algorithm of this build");
+ForceAlgorithm::ForceAlgorithm(Algorithm algorithm) {
+  forced_algorithm = algorithm;
+}
+ForceAlgorithm::~ForceAlgorithm() {
+  forced_algorithm.reset();
 }
 
 template <class T>
-void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
-                           const T* weight, const T* d_output, T* d_input, bool accumulate, T* weighted_channel,
-                           Stream stream) {
+void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                     const T* weight, T* output, Stream stream) {
+  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::forward);
+  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::forward, plan, weight));
+  if (plan.algorithm == Algorithm::tiled)
+    return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
+  if constexpr (is_half<T>) {
+    forward_in_float(
+        shape, attention.kernels, input, weight, output, stream,
+        [&](const float* x, const float* w, float* y) { dynamic_forward(shape, attention, x, w, y, stream); });
+  } else {
+    if (plan.algorithm == Algorithm::materialise)
+      return materialise_forward(shape, attention, input, weight, output, stream);
+    if (plan.algorithm == Algorithm::summed) return summed_forward(shape, attention, input, weight, output, stream);
+    if (plan.algorithm == Algorithm::two_sided)
+      return two_sided_forward(shape, attention, input, weight, output, stream);
+#if !OMNICONV_CUDA
+    if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, weight, output);
+#endif
+    fail("od_conv2d", "expected an algorithm of this build");
+  }
+}
+
+template <class T>
+void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                           const T* weight, const T* d_output, T* d_input, bool accumulate,
+                           compute_type_t<T>* weighted_channel, Stream stream) {
   const Plan plan = plan_for<T>(shape, attention.kernels, Direction::data_gradient);
   const Algorithm algorithm = plan.algorithm;
   const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, plan, weight));
+  if constexpr (is_half<T>) {
+    // C is taken from the gradient before it is rounded, which our own kernel does not keep.
+    if (algorithm != Algorithm::tiled || weighted_channel)
+      return data_gradient_in_float(
+          shape, attention.kernels, weighted_channel ? input : nullptr, weight, d_output, d_input, accumulate, stream,
+          [&](const float* x, const float* w, const float* dy, float* dx) {
+            dynamic_data_gradient(shape, attention, x, w, dy, dx, false, weighted_channel, stream);
+          });
+  }
 #if !OMNICONV_CUDA
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
@@ -128,13 +139,15 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& att
     target = own.data<T>();
   }
   const bool add = accumulate && !beside;
-  if (algorithm == Algorithm::materialise)
-    materialise_data_gradient(shape, attention, weight, d_output, target, add, stream);
-  else if (algorithm == Algorithm::summed)
-    summed_data_gradient<T>(shape, attention, nullptr, weight, d_output, target, add, nullptr, stream);
-  else if (algorithm == Algorithm::two_sided)
-    two_sided_data_gradient(shape, attention, weight, d_output, target, add, stream);
-  else
+  if constexpr (!is_half<T>) {
+    if (algorithm == Algorithm::materialise)
+      materialise_data_gradient(shape, attention, weight, d_output, target, add, stream);
+    else if (algorithm == Algorithm::summed)
+      summed_data_gradient<T>(shape, attention, nullptr, weight, d_output, target, add, nullptr, stream);
+    else if (algorithm == Algorithm::two_sided)
+      two_sided_data_gradient(shape, attention, weight, d_output, target, add, stream);
+  }
+  if (algorithm == Algorithm::tiled)
     kernels::od_conv_data_gradient(shape, attention, d_output, weight, target, add, stream);
   if (weighted_channel)
     kernels::pixel_dot(input, target, weighted_channel, shape.samples, shape.in_pixels(), shape.in_channels, stream);
@@ -142,51 +155,68 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& att
 }
 
 template <class T>
-void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
-                             const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,
-                             T* weighted_spatial, Stream stream) {
+void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
+                             const T* input, const T* weight, const T* d_output, compute_type_t<T>* d_weight,
+                             bool accumulate, compute_type_t<T>* weighted_kernel, compute_type_t<T>* weighted_spatial,
+                             Stream stream) {
+  using Value = compute_type_t<T>;
   const Plan plan = plan_for<T>(shape, attention.kernels, Direction::weight_gradient);
   const Algorithm algorithm = plan.algorithm;
   const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::weight_gradient, plan, weight));
-  if (algorithm == Algorithm::two_sided)
+  if constexpr (is_half<T>) {
+    if (algorithm != Algorithm::tiled)
+      return weight_gradient_in_float(shape, attention.kernels, input, weight, d_output, stream,
+                                      [&](const float* x, const float* w, const float* dy) {
+                                        dynamic_weight_gradient(shape, attention, x, w, dy, d_weight, accumulate,
+                                                                weighted_kernel, weighted_spatial, stream);
+                                      });
+  } else if (algorithm == Algorithm::two_sided) {
     return two_sided_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kernel,
                                      weighted_spatial, stream);
-  Tensor weighted_kst;  // Q [N, K, R·S]
-  T* shares = nullptr;
-  if (weighted_kernel) {
-    weighted_kst = Tensor::empty({shape.samples, attention.kernels, shape.taps()}, DTypeOf<T>::value);
-    shares = weighted_kst.data<T>();
   }
-  if (algorithm == Algorithm::materialise) {
-    materialise_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
-  } else if (algorithm == Algorithm::summed) {
-    summed_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
-  } else if (algorithm == Algorithm::tiled) {
+  Tensor weighted_kst;  // Q [N, K, R·S]
+  Value* shares = nullptr;
+  if (weighted_kernel) {
+    weighted_kst = Tensor::empty({shape.samples, attention.kernels, shape.taps()}, DTypeOf<Value>::value);
+    shares = weighted_kst.data<Value>();
+  }
+  if (algorithm == Algorithm::tiled) {
     Tensor workspace;
     if (shares)
-      workspace = Tensor::empty({kernels::od_conv_weight_gradient_workspace(shape, attention.kernels)},
-                                DTypeOf<T>::value);
+      workspace =
+          Tensor::empty({kernels::od_conv_weight_gradient_workspace(shape, attention.kernels)}, DTypeOf<Value>::value);
     kernels::od_conv_weight_gradient(shape, attention, input, d_output, weight, d_weight, accumulate, shares,
-                                     workspace.data_or_null<T>(), stream);
-  } else {
-#if !OMNICONV_CUDA
-    if constexpr (std::is_same_v<T, float>)
-      blocked_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
-#endif
+                                     workspace.data_or_null<Value>(), stream);
   }
+  if constexpr (!is_half<T>) {
+    if (algorithm == Algorithm::materialise)
+      materialise_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
+    else if (algorithm == Algorithm::summed)
+      summed_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
+  }
+#if !OMNICONV_CUDA
+  if constexpr (std::is_same_v<T, float>) {
+    if (algorithm == Algorithm::blocked)
+      blocked_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
+  }
+#endif
   if (shares)
     kernels::sum_shares(shares, shape.samples, attention.kernels, shape.taps(), weighted_kernel, weighted_spatial,
                         stream);
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                    \
-  template void dynamic_forward(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, Stream);      \
-  template void dynamic_data_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, const T*,   \
-                                      T*, bool, T*, Stream);                                                       \
-  template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<T>&, const T*, const T*, const T*, \
-                                        T*, bool, T*, T*, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                        \
+  template void dynamic_forward(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, T*,   \
+                                Stream);                                                                               \
+  template void dynamic_data_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, \
+                                      const T*, T*, bool, compute_type_t<T>*, Stream);                                 \
+  template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,         \
+                                        const T*, const T*, compute_type_t<T>*, bool, compute_type_t<T>*,              \
+                                        compute_type_t<T>*, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::conv

@@ -1,13 +1,15 @@
 // The dynamic convolution of ODConv and its algorithms.
 //
 // Every algorithm computes the same three functions; which one runs is a plan, a pure function of shapes, type and
-// device. The math is derived in docs/odconv.md.
+// device. The math is derived in docs/odconv.md. T is f32, f64, bf16 or f16, the type of activations and weights;
+// attention and the gradients of weights and attention are of compute_type_t<T>.
 #pragma once
 
 #include <string_view>
 
 #include "engine/tensor.h"
 #include "kernels/conv_shape.h"
+#include "kernels/half.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::conv {
@@ -25,7 +27,7 @@ enum class Direction { forward, data_gradient, weight_gradient };
 /// "tiled", "materialise", ...
 std::string_view name_of(Algorithm algorithm);
 
-/// Whether this build has the algorithm for the type and direction.
+/// Whether this build has the algorithm for the type; in bf16 and f16 those without a form of their own run in f32.
 bool is_available(Algorithm algorithm, DType dtype);
 
 /// An algorithm, and why it was chosen: a phrase for people.
@@ -48,21 +50,22 @@ class ForceAlgorithm {
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k). weight [K, O, R, S, I/g].
 template <class T>
-void dynamic_forward(const ConvShape& shape, const AttentionValues<T>& attention, const T* input, const T* weight,
-                     T* output, Stream stream);
+void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                     const T* weight, T* output, Stream stream);
 
 /// d_input (+)= dx_conv = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k) and, unless nullptr,
 /// weighted_channel [N, I] = C = Σ_p x ⊙ dx_conv.
 template <class T>
-void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
-                           const T* weight, const T* d_output, T* d_input, bool accumulate, T* weighted_channel,
-                           Stream stream);
+void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                           const T* weight, const T* d_output, T* d_input, bool accumulate,
+                           compute_type_t<T>* weighted_channel, Stream stream);
 
 /// d_weight [K, O, R, S, I/g] (+)= Σ_n q_n D_n (unless nullptr), weighted_kernel [N, K] = Σ_t Q and
 /// weighted_spatial [N, R·S] = Σ_k Q (unless nullptr, both or neither).
 template <class T>
-void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
-                             const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,
-                             T* weighted_spatial, Stream stream);
+void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
+                             const T* input, const T* weight, const T* d_output, compute_type_t<T>* d_weight,
+                             bool accumulate, compute_type_t<T>* weighted_kernel, compute_type_t<T>* weighted_spatial,
+                             Stream stream);
 
 }  // namespace omniconv::conv

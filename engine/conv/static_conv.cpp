@@ -29,7 +29,7 @@ constexpr std::string_view no_library = "the library has no such convolution";
 template <class T>
 void conv2d_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
   RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::forward, weight));
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (!std::is_same_v<T, double>) {
     if (library_forward(shape, input, weight, output, stream)) return;
   }
   timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
@@ -40,7 +40,7 @@ template <class T>
 void conv2d_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
                           Stream stream) {
   RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::data_gradient, weight));
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (!std::is_same_v<T, double>) {
     if (library_data_gradient(shape, weight, d_output, d_input, accumulate, stream)) return;
   }
   timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
@@ -48,10 +48,10 @@ void conv2d_data_gradient(const ConvShape& shape, const T* weight, const T* d_ou
 }
 
 template <class T>
-void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output, T* d_weight,
-                            bool accumulate, Stream stream) {
+void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output,
+                            compute_type_t<T>* d_weight, bool accumulate, Stream stream) {
   RunTimer timer(run_of(shape, DTypeOf<T>::value, Direction::weight_gradient, weight));
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (!std::is_same_v<T, double>) {
     if (library_weight_gradient(shape, input, weight, d_output, d_weight, accumulate, stream)) return;
   }
   timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
@@ -59,12 +59,15 @@ void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* wei
                                       stream);
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                               \
-  template void conv2d_forward(const ConvShape&, const T*, const T*, T*, Stream);             \
-  template void conv2d_data_gradient(const ConvShape&, const T*, const T*, T*, bool, Stream); \
-  template void conv2d_weight_gradient(const ConvShape&, const T*, const T*, const T*, T*, bool, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                  \
+  template void conv2d_forward(const ConvShape&, const T*, const T*, T*, Stream);                                \
+  template void conv2d_data_gradient(const ConvShape&, const T*, const T*, T*, bool, Stream);                    \
+  template void conv2d_weight_gradient(const ConvShape&, const T*, const T*, const T*, compute_type_t<T>*, bool, \
+                                       Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::conv

@@ -1,23 +1,55 @@
+#include <type_traits>
+
 #include "engine/conv/blocked_cpu.h"
+#include "engine/conv/in_float.h"
 #include "engine/conv/static_conv_library.h"
 
 namespace omniconv::conv {
 
-bool library_forward(const ConvShape& shape, const float* input, const float* weight, float* output, Stream) {
-  blocked_forward(shape, {}, input, weight, output);
+template <class T>
+bool library_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
+  const auto run = [&](const float* x, const float* w, float* y) { blocked_forward(shape, {}, x, w, y); };
+  if constexpr (std::is_same_v<T, float>)
+    run(input, weight, output);
+  else
+    forward_in_float(shape, 1, input, weight, output, stream, run);
   return true;
 }
 
-bool library_data_gradient(const ConvShape& shape, const float* weight, const float* d_output, float* d_input,
-                           bool accumulate, Stream) {
-  blocked_data_gradient(shape, {}, nullptr, weight, d_output, d_input, accumulate, nullptr);
+template <class T>
+bool library_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
+                           Stream stream) {
+  const auto run = [&](const float* w, const float* dy, float* dx, bool add) {
+    blocked_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
+  };
+  if constexpr (std::is_same_v<T, float>)
+    run(weight, d_output, d_input, accumulate);
+  else
+    data_gradient_in_float<T>(shape, 1, nullptr, weight, d_output, d_input, accumulate, stream,
+                              [&](const float*, const float* w, const float* dy, float* dx) { run(w, dy, dx, false); });
   return true;
 }
 
-bool library_weight_gradient(const ConvShape& shape, const float* input, const float* weight, const float* d_output,
-                             float* d_weight, bool accumulate, Stream) {
-  blocked_weight_gradient(shape, {}, input, weight, d_output, d_weight, accumulate, nullptr);
+template <class T>
+bool library_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output,
+                             float* d_weight, bool accumulate, Stream stream) {
+  const auto run = [&](const float* x, const float* w, const float* dy) {
+    blocked_weight_gradient(shape, {}, x, w, dy, d_weight, accumulate, nullptr);
+  };
+  if constexpr (std::is_same_v<T, float>)
+    run(input, weight, d_output);
+  else
+    weight_gradient_in_float(shape, 1, input, weight, d_output, stream, run);
   return true;
 }
+
+#define OMNICONV_INSTANTIATE(T)                                                                \
+  template bool library_forward(const ConvShape&, const T*, const T*, T*, Stream);             \
+  template bool library_data_gradient(const ConvShape&, const T*, const T*, T*, bool, Stream); \
+  template bool library_weight_gradient(const ConvShape&, const T*, const T*, const T*, float*, bool, Stream);
+OMNICONV_INSTANTIATE(float)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
+#undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::conv

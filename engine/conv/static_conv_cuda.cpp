@@ -3,16 +3,19 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "engine/allocator.h"
+#include "engine/conv/library_parts.h"
 #include "engine/conv/static_conv_library.h"
 #include "engine/library/handles_cuda.h"
 #include "kernels/error.h"
 
-// Convolutions through cuDNN. For each shape and direction its heuristics name algorithms, which are deterministic
-// functions of the shape; those that are not reproducible, or want too much memory, are left out, and the first one
-// that cuDNN really has is kept. Nothing is timed, so equal runs take equal algorithms.
+// Convolutions through cuDNN, accumulated in f32 whatever the tensors' type. For each shape, type and direction its
+// heuristics name algorithms, which are deterministic functions of the shape; those that are not reproducible, or want
+// too much memory, are left out, and the first one that cuDNN really has is kept. Nothing is timed, so equal runs take
+// equal algorithms.
 
 namespace omniconv::conv {
 
@@ -40,38 +43,50 @@ int extent(std::int64_t value) {
   return static_cast<int>(value);
 }
 
-TensorDescriptor channels_last(std::int64_t samples, std::int64_t height, std::int64_t width, std::int64_t channels) {
+template <class T>
+constexpr cudnnDataType_t data_type = CUDNN_DATA_FLOAT;
+template <>
+constexpr cudnnDataType_t data_type<bf16> = CUDNN_DATA_BFLOAT16;
+template <>
+constexpr cudnnDataType_t data_type<f16> = CUDNN_DATA_HALF;
+
+// f32 is multiplied as f32, not as TF32; 16 bits are what tensor cores take.
+template <class T>
+constexpr cudnnMathType_t math_type = is_half<T> ? CUDNN_TENSOR_OP_MATH : CUDNN_FMA_MATH;
+
+TensorDescriptor channels_last(cudnnDataType_t type, std::int64_t samples, std::int64_t height, std::int64_t width,
+                               std::int64_t channels) {
   auto descriptor = make<cudnnTensorDescriptor_t, cudnnDestroyTensorDescriptor>(cudnnCreateTensorDescriptor);
-  OMNICONV_CHECK_LIBRARY(cudnnSetTensor4dDescriptor(descriptor.get(), CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT,
-                                                    extent(samples), extent(channels), extent(height), extent(width)));
+  OMNICONV_CHECK_LIBRARY(cudnnSetTensor4dDescriptor(descriptor.get(), CUDNN_TENSOR_NHWC, type, extent(samples),
+                                                    extent(channels), extent(height), extent(width)));
   return descriptor;
 }
 
-FilterDescriptor filter_of(const ConvShape& shape) {
+FilterDescriptor filter_of(cudnnDataType_t type, const ConvShape& shape) {
   auto descriptor = make<cudnnFilterDescriptor_t, cudnnDestroyFilterDescriptor>(cudnnCreateFilterDescriptor);
-  OMNICONV_CHECK_LIBRARY(cudnnSetFilter4dDescriptor(descriptor.get(), CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC,
+  OMNICONV_CHECK_LIBRARY(cudnnSetFilter4dDescriptor(descriptor.get(), type, CUDNN_TENSOR_NHWC,
                                                     extent(shape.out_channels), extent(shape.group_in()),
                                                     extent(shape.kernel_height), extent(shape.kernel_width)));
   return descriptor;
 }
 
-ConvDescriptor walk_of(const Conv2dParams& params) {
+ConvDescriptor walk_of(const Conv2dParams& params, cudnnMathType_t math) {
   auto descriptor =
       make<cudnnConvolutionDescriptor_t, cudnnDestroyConvolutionDescriptor>(cudnnCreateConvolutionDescriptor);
   const int padding = extent(params.padding), stride = extent(params.stride), dilation = extent(params.dilation);
   OMNICONV_CHECK_LIBRARY(cudnnSetConvolution2dDescriptor(descriptor.get(), padding, padding, stride, stride, dilation,
                                                          dilation, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT));
   OMNICONV_CHECK_LIBRARY(cudnnSetConvolutionGroupCount(descriptor.get(), extent(params.groups)));
-  OMNICONV_CHECK_LIBRARY(cudnnSetConvolutionMathType(descriptor.get(), CUDNN_FMA_MATH));  // f32, not TF32
+  OMNICONV_CHECK_LIBRARY(cudnnSetConvolutionMathType(descriptor.get(), math));
   return descriptor;
 }
 
 struct Descriptors {
-  explicit Descriptors(const ConvShape& shape)
-      : input(channels_last(shape.samples, shape.height, shape.width, shape.in_channels)),
-        output(channels_last(shape.samples, shape.out_height(), shape.out_width(), shape.out_channels)),
-        filter(filter_of(shape)),
-        walk(walk_of(shape.params)) {}
+  Descriptors(const ConvShape& shape, cudnnDataType_t type, cudnnMathType_t math)
+      : input(channels_last(type, shape.samples, shape.height, shape.width, shape.in_channels)),
+        output(channels_last(type, shape.samples, shape.out_height(), shape.out_width(), shape.out_channels)),
+        filter(filter_of(type, shape)),
+        walk(walk_of(shape.params, math)) {}
 
   TensorDescriptor input, output;
   FilterDescriptor filter;
@@ -101,7 +116,7 @@ struct Forward {
                                                    algorithm, bytes);
   }
   static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
-                           const float* input, const float* weight, float beta, float* output) {
+                           const void* input, const void* weight, float beta, void* output) {
     const float alpha = 1;
     return cudnnConvolutionForward(handle, &alpha, d.input.get(), input, d.filter.get(), weight, d.walk.get(),
                                    algorithm, scratch.memory, scratch.bytes, &beta, d.output.get(), output);
@@ -124,7 +139,7 @@ struct DataGradient {
                                                         d.input.get(), algorithm, bytes);
   }
   static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
-                           const float* weight, const float* d_output, float beta, float* d_input) {
+                           const void* weight, const void* d_output, float beta, void* d_input) {
     const float alpha = 1;
     return cudnnConvolutionBackwardData(handle, &alpha, d.filter.get(), weight, d.output.get(), d_output, d.walk.get(),
                                         algorithm, scratch.memory, scratch.bytes, &beta, d.input.get(), d_input);
@@ -147,15 +162,15 @@ struct WeightGradient {
                                                           d.filter.get(), algorithm, bytes);
   }
   static cudnnStatus_t run(cudnnHandle_t handle, const Descriptors& d, Algorithm algorithm, Scratch scratch,
-                           const float* input, const float* d_output, float beta, float* d_weight) {
+                           const void* input, const void* d_output, float beta, void* d_weight) {
     const float alpha = 1;
     return cudnnConvolutionBackwardFilter(handle, &alpha, d.input.get(), input, d.output.get(), d_output, d.walk.get(),
                                           algorithm, scratch.memory, scratch.bytes, &beta, d.filter.get(), d_weight);
   }
 };
 
-/// The algorithms to try for one direction of one shape, best first.
-template <class Calls>
+/// The algorithms to try for one direction of one shape of T, best first.
+template <class Calls, class T>
 class Plan {
  public:
   /// The plan for a shape, made at the first call.
@@ -179,7 +194,7 @@ class Plan {
   }
 
   /// Returns false, having computed nothing, when no algorithm is left.
-  bool run(cudnnHandle_t handle, const float* a, const float* b, bool accumulate, float* result) {
+  bool run(cudnnHandle_t handle, const T* a, const T* b, bool accumulate, T* result) {
     // What cuDNN refuses only now is dropped, so that later calls start with what works.
     for (; !candidates_.empty(); candidates_.erase(candidates_.begin())) {
       const Candidate& candidate = candidates_.front();
@@ -201,7 +216,7 @@ class Plan {
     std::size_t scratch_bytes;
   };
 
-  Plan(const ConvShape& shape, cudnnHandle_t handle) : descriptors_(shape) {
+  Plan(const ConvShape& shape, cudnnHandle_t handle) : descriptors_(shape, data_type<T>, math_type<T>) {
     std::array<typename Calls::Suggestion, Calls::algorithms> suggestions = {};
     int count = 0;
     const cudnnStatus_t status = Calls::suggest(handle, descriptors_, &count, suggestions.data());
@@ -215,8 +230,8 @@ class Plan {
     add(handle, Calls::last_resort);
   }
 
-  // The descriptor's arithmetic is plain f32 whatever the suggestion says, so what counts is what cuDNN needs, and
-  // whether it can, under this descriptor.
+  // The descriptor's arithmetic holds whatever the suggestion says, so what counts is what cuDNN needs, and whether it
+  // can, under this descriptor.
   void add(cudnnHandle_t handle, typename Calls::Algorithm algorithm) {
     for (const Candidate& candidate : candidates_)
       if (candidate.algorithm == algorithm) return;
@@ -232,31 +247,51 @@ class Plan {
 };
 
 // cuDNN's kernels read and write 16 bytes at once.
-bool aligned(const float* pointer) {
+bool aligned(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
 }
 
-template <class Calls>
-bool run(const ConvShape& shape, const float* a, const float* b, bool accumulate, float* result, Stream stream) {
+template <class Calls, class T>
+bool run(const ConvShape& shape, const T* a, const T* b, bool accumulate, T* result, Stream stream) {
   if (!aligned(a) || !aligned(b) || !aligned(result)) return false;
   const cudnnHandle_t handle = library::cudnn_handle(stream);
-  return Plan<Calls>::get(shape, handle).run(handle, a, b, accumulate, result);
+  return Plan<Calls, T>::get(shape, handle).run(handle, a, b, accumulate, result);
 }
 
 }  // namespace
 
-bool library_forward(const ConvShape& shape, const float* input, const float* weight, float* output, Stream stream) {
+template <class T>
+bool library_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
   return run<Forward>(shape, input, weight, false, output, stream);
 }
 
-bool library_data_gradient(const ConvShape& shape, const float* weight, const float* d_output, float* d_input,
-                           bool accumulate, Stream stream) {
+template <class T>
+bool library_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
+                           Stream stream) {
   return run<DataGradient>(shape, weight, d_output, accumulate, d_input, stream);
 }
 
-bool library_weight_gradient(const ConvShape& shape, const float* input, const float*, const float* d_output,
-                             float* d_weight, bool accumulate, Stream stream) {
-  return run<WeightGradient>(shape, input, d_output, accumulate, d_weight, stream);
+template <class T>
+bool library_weight_gradient(const ConvShape& shape, const T* input, const T*, const T* d_output, float* d_weight,
+                             bool accumulate, Stream stream) {
+  if constexpr (std::is_same_v<T, float>) {
+    return run<WeightGradient>(shape, input, d_output, accumulate, d_weight, stream);
+  } else {
+    // cuDNN rounds its sums to the tensors' type.
+    const Buffer<T> rounded(shape.weight_count());
+    if (!run<WeightGradient>(shape, input, d_output, false, rounded.get(), stream)) return false;
+    kernels::convert(rounded.get(), d_weight, shape.weight_count(), accumulate, stream);
+    return true;
+  }
 }
+
+#define OMNICONV_INSTANTIATE(T)                                                                \
+  template bool library_forward(const ConvShape&, const T*, const T*, T*, Stream);             \
+  template bool library_data_gradient(const ConvShape&, const T*, const T*, T*, bool, Stream); \
+  template bool library_weight_gradient(const ConvShape&, const T*, const T*, const T*, float*, bool, Stream);
+OMNICONV_INSTANTIATE(float)
+OMNICONV_INSTANTIATE(bf16)
+OMNICONV_INSTANTIATE(f16)
+#undef OMNICONV_INSTANTIATE
 
 }  // namespace omniconv::conv

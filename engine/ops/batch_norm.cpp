@@ -20,46 +20,46 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
   const kernels::BatchNormShape shape{input.value().count() / channels, channels, mode.epsilon, mode.relu};
   expect(!mode.batch_statistics || shape.rows >= 2, name,
          "expected at least 2 rows to take batch statistics from, got ", shape.rows);
-  return dispatch(name, input.value().dtype(), [&](auto zero) {
+  return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
-    const DType dtype = input.value().dtype();
+    using Value = compute_type_t<T>;
+    constexpr DType dtype = DTypeOf<Value>::value;
     const Tensor mean = Tensor::empty(parameters, dtype);
     const Tensor rstd = Tensor::empty(parameters, dtype);
     if (mode.batch_statistics) {
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
-      kernels::batch_norm_statistics(shape, input.value().data<T>(), mean.data<T>(), rstd.data<T>(),
-                                     running_mean.data<T>(), running_var.data<T>(), mode.momentum,
-                                     workspace.data<T>(), main_stream());
+      kernels::batch_norm_statistics(shape, input.value().data<T>(), mean.data<Value>(), rstd.data<Value>(),
+                                     running_mean.data<Value>(), running_var.data<Value>(), mode.momentum,
+                                     workspace.data<Value>(), main_stream());
     } else {
-      kernels::batch_norm_use_running(shape, running_mean.data<T>(), running_var.data<T>(), mean.data<T>(),
-                                      rstd.data<T>(), main_stream());
+      kernels::batch_norm_use_running(shape, running_mean.data<Value>(), running_var.data<Value>(), mean.data<Value>(),
+                                      rstd.data<Value>(), main_stream());
     }
-    Tensor output = Tensor::empty(input.shape(), dtype);
-    kernels::batch_norm_apply<T>(shape, input.value().data<T>(),
-                                 residual.defined() ? residual.value().data<T>() : nullptr, mean.data<T>(),
-                                 rstd.data<T>(), gamma.value().data<T>(), beta.value().data<T>(), output.data<T>(),
-                                 main_stream());
+    Tensor output = Tensor::empty(input.shape(), input.value().dtype());
+    kernels::batch_norm_apply<T>(
+        shape, input.value().data<T>(), residual.defined() ? residual.value().data<T>() : nullptr, mean.data<Value>(),
+        rstd.data<Value>(), gamma.value().data<Value>(), beta.value().data<Value>(), output.data<T>(), main_stream());
     if (!tape.needs_backward({&input, &residual, &gamma, &beta})) return Variable(output);
     return tape.record(name, output, [=, batch_statistics = mode.batch_statistics](const Tensor& d_output) {
       const Gradient d_input = input.gradient(), d_residual = residual.gradient();
       const Gradient d_gamma = gamma.gradient(), d_beta = beta.gradient();
-      const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, d_output.dtype());
+      const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::BatchNormBackward<T> arguments{.input = input.value().data<T>(),
                                               .output = output.data<T>(),
                                               .d_output = d_output.data<T>(),
-                                              .mean = mean.data<T>(),
-                                              .rstd = rstd.data<T>(),
-                                              .gamma = gamma.value().data<T>(),
+                                              .mean = mean.data<Value>(),
+                                              .rstd = rstd.data<Value>(),
+                                              .gamma = gamma.value().data<Value>(),
                                               .batch_statistics = batch_statistics,
                                               .d_input = d_input.tensor.template data_or_null<T>(),
                                               .accumulate_input = d_input.accumulate(),
                                               .d_residual = d_residual.tensor.template data_or_null<T>(),
                                               .accumulate_residual = d_residual.accumulate(),
-                                              .d_gamma = d_gamma.tensor.template data_or_null<T>(),
+                                              .d_gamma = d_gamma.tensor.template data_or_null<Value>(),
                                               .accumulate_gamma = d_gamma.accumulate(),
-                                              .d_beta = d_beta.tensor.template data_or_null<T>(),
+                                              .d_beta = d_beta.tensor.template data_or_null<Value>(),
                                               .accumulate_beta = d_beta.accumulate(),
-                                              .workspace = workspace.data<T>()};
+                                              .workspace = workspace.data<Value>()};
       kernels::batch_norm_backward(shape, arguments, main_stream());
     });
   });

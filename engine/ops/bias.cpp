@@ -28,10 +28,11 @@ Variable add_bias(Tape& tape, const Variable& input, const Variable& bias, bool 
   expect(bias.shape() == Shape{channels}, name, "expected a bias of shape ", Shape{channels}, ", got ", bias.shape());
   expect(!residual.defined() || residual.shape() == input.shape(), name, "expected a residual of shape ", input.shape(),
          ", got ", residual.defined() ? residual.shape() : Shape{});
-  return dispatch(name, input.value().dtype(), [&](auto zero) {
+  return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
+    using Value = compute_type_t<T>;
     const Tensor output = Tensor::empty(input.shape(), input.value().dtype());
-    kernels::apply_affine<T>(input.value().data<T>(), nullptr, bias.value().data<T>(),
+    kernels::apply_affine<T>(input.value().data<T>(), nullptr, bias.value().data<Value>(),
                              residual.defined() ? residual.value().data<T>() : nullptr, relu, output.data<T>(), rows,
                              channels, main_stream());
     if (!tape.needs_backward({&input, &bias, &residual})) return Variable(output);
@@ -42,7 +43,7 @@ Variable add_bias(Tape& tape, const Variable& input, const Variable& bias, bool 
         kernels::mask_negative(output.data<T>(), d_output.data<T>(), masked.data<T>(), masked.count(), main_stream());
       }
       if (const Gradient d_bias = bias.gradient(); d_bias.wanted())
-        kernels::column_sums(masked.data<T>(), d_bias.tensor.template data<T>(), rows, channels, d_bias.accumulate(),
+        kernels::column_sums(masked.data<T>(), d_bias.tensor.template data<Value>(), rows, channels, d_bias.accumulate(),
                              main_stream());
       pass_on<T>(input, masked);
       pass_on<T>(residual, masked);

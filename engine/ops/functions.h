@@ -1,7 +1,9 @@
 // Differentiable operations. Each checks its arguments, computes on the main stream, and records its backward.
 //
-// Activations are [N, H, W, C] and may be f32 or f64; all arguments of one call have one type. An operation throws
-// Error `[name] expected ..., got ...` for shapes or types that do not fit.
+// Activations are [N, H, W, C] and may be f32 or f64; all arguments of one call have one type. Where [N, H, W, C] is of
+// bf16 or f16, parameters, their gradients, statistics, logits and everything behind a pool are f32, and convolutions
+// read the copy of their weight in that type (Variable::value_in). An operation throws Error
+// `[name] expected ..., got ...` for shapes or types that do not fit.
 #pragma once
 
 #include "engine/autograd.h"
@@ -10,7 +12,7 @@
 
 namespace omniconv::ops {
 
-/// output [N, C] = mean over the pixels of input [N, H, W, C].
+/// output [N, C] = mean over the pixels of input [N, H, W, C]; f32 of bf16 and f16.
 Variable global_average_pool(Tape& tape, const Variable& input);
 
 /// output [N, O] = input [N, I] · weightᵀ [O, I] + bias [O]; bias may be empty.

@@ -14,14 +14,15 @@ constexpr const char* name = "od_conv2d";
 struct OdConvContext {
   ConvShape shape;
   std::int64_t kernels = 1;
+  Tensor weights;      // [K, O, R, S, I/g] in the input's type
   Tensor temperature;  // f64 [1]
   Attentions values;
   Tensor output;  // [N, OH, OW, O], only with filter attention
 
-  template <class T>
-  AttentionValues<T> attention() const {
-    return {values.channel.data_or_null<T>(), values.filter.data_or_null<T>(), values.spatial.data_or_null<T>(),
-            values.kernel.data_or_null<T>(), kernels};
+  template <class Value>
+  AttentionValues<Value> attention() const {
+    return {values.channel.data_or_null<Value>(), values.filter.data_or_null<Value>(),
+            values.spatial.data_or_null<Value>(), values.kernel.data_or_null<Value>(), kernels};
   }
 };
 
@@ -38,8 +39,6 @@ ConvShape checked_shape(const Conv2dParams& params, const Variable& input, const
                         const AttentionLogits& logits, const Tensor& temperature) {
   expect(input.value().rank() == 4, name, "expected input [N, H, W, C], got shape ", input.shape());
   expect(weight.value().rank() == 5, name, "expected weight [K, O, R, S, I/g], got shape ", weight.shape());
-  expect(input.value().dtype() == weight.value().dtype(), name, "expected input of ", name_of(weight.value().dtype()),
-         ", got ", name_of(input.value().dtype()));
   const Shape& x = input.shape();
   const Shape& w = weight.shape();
   expect(x[3] == w[4] * params.groups, name, "expected input with ", w[4] * params.groups, " channels, got shape ", x);
@@ -50,7 +49,7 @@ ConvShape checked_shape(const Conv2dParams& params, const Variable& input, const
          "shape ", x, " for a ", w[2], "x", w[3], " kernel");
   expect(temperature.count() == 1 && temperature.dtype() == DType::f64, name,
          "expected a temperature f64 [1], got ", name_of(temperature.dtype()), " of shape ", temperature.shape());
-  const DType dtype = input.value().dtype();
+  const DType dtype = compute_dtype(input.value().dtype());
   check_logits(logits.channel, "channel", x[0], x[3], dtype);
   check_logits(logits.filter, "filter", x[0], w[1], dtype);
   check_logits(logits.spatial, "spatial", x[0], shape.taps(), dtype);
@@ -88,16 +87,17 @@ void sigmoid_backward(const Variable& logits, const Tensor& temperature, const T
 template <class T>
 void backward(const OdConvContext& context, const Variable& input, const Variable& weight,
               const AttentionLogits& logits, const Tensor& d_output) {
+  using Value = compute_type_t<T>;
+  constexpr DType dtype = DTypeOf<Value>::value;
   const ConvShape& shape = context.shape;
-  const DType dtype = d_output.dtype();
-  const AttentionValues<T> attention = context.attention<T>();
+  const AttentionValues<Value> attention = context.attention<Value>();
   const Stream stream = main_stream();
 
   if (logits.filter.requires_grad()) {
     const Tensor weighted = Tensor::empty({shape.samples, shape.out_channels}, dtype);  // R
-    kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<T>(), shape.samples,
+    kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<Value>(), shape.samples,
                        shape.out_pixels(), shape.out_channels, stream);
-    sigmoid_backward<T>(logits.filter, context.temperature, weighted);
+    sigmoid_backward<Value>(logits.filter, context.temperature, weighted);
   }
 
   const bool shares_wanted = logits.spatial.requires_grad() || logits.kernel.requires_grad();
@@ -108,26 +108,28 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
       weighted_kernel = Tensor::empty({shape.samples, context.kernels}, dtype);
       weighted_spatial = Tensor::empty({shape.samples, shape.taps()}, dtype);
     }
-    conv::dynamic_weight_gradient(shape, attention, input.value().data<T>(), weight.value().data<T>(),
-                                  d_output.data<T>(), d_weight.tensor.template data_or_null<T>(), d_weight.accumulate(),
-                                  weighted_kernel.data_or_null<T>(), weighted_spatial.data_or_null<T>(), stream);
-    if (logits.spatial.requires_grad()) sigmoid_backward<T>(logits.spatial, context.temperature, weighted_spatial);
+    conv::dynamic_weight_gradient(shape, attention, input.value().data<T>(), context.weights.data<T>(),
+                                  d_output.data<T>(), d_weight.tensor.template data_or_null<Value>(),
+                                  d_weight.accumulate(), weighted_kernel.data_or_null<Value>(),
+                                  weighted_spatial.data_or_null<Value>(), stream);
+    if (logits.spatial.requires_grad()) sigmoid_backward<Value>(logits.spatial, context.temperature, weighted_spatial);
     if (const Gradient d_kernel = logits.kernel.gradient(); d_kernel.wanted())
-      kernels::kernel_attention_backward<T>(weighted_kernel.data<T>(), attention.kernel,
-                                            context.temperature.data<double>(), d_kernel.tensor.template data<T>(),
-                                            d_kernel.accumulate(), nullptr, shape.samples, context.kernels, 1, stream);
+      kernels::kernel_attention_backward<Value>(weighted_kernel.data<Value>(), attention.kernel,
+                                                context.temperature.data<double>(),
+                                                d_kernel.tensor.template data<Value>(), d_kernel.accumulate(), nullptr,
+                                                shape.samples, context.kernels, 1, stream);
   }
 
   const Gradient d_input = input.gradient();
   if (d_input.wanted() || logits.channel.requires_grad()) {
     // Without a taker for dx the channel attention still needs it.
-    const Tensor target = d_input.wanted() ? d_input.tensor : Tensor::empty(input.shape(), dtype);
+    const Tensor target = d_input.wanted() ? d_input.tensor : Tensor::empty(input.shape(), d_output.dtype());
     Tensor weighted;  // C
     if (logits.channel.requires_grad()) weighted = Tensor::empty({shape.samples, shape.in_channels}, dtype);
-    conv::dynamic_data_gradient(shape, attention, input.value().data<T>(), weight.value().data<T>(),
+    conv::dynamic_data_gradient(shape, attention, input.value().data<T>(), context.weights.data<T>(),
                                 d_output.data<T>(), target.data<T>(), d_input.accumulate(),
-                                weighted.data_or_null<T>(), stream);
-    if (weighted.defined()) sigmoid_backward<T>(logits.channel, context.temperature, weighted);
+                                weighted.data_or_null<Value>(), stream);
+    if (weighted.defined()) sigmoid_backward<Value>(logits.channel, context.temperature, weighted);
   }
 }
 
@@ -145,16 +147,18 @@ Attentions attentions(const AttentionLogits& logits, const Tensor& temperature) 
 Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
                    const AttentionLogits& logits, const Tensor& temperature) {
   const ConvShape shape = checked_shape(params, input, weight, logits, temperature);
-  return dispatch(name, input.value().dtype(), [&](auto zero) {
+  return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
+    using Value = compute_type_t<T>;
     OdConvContext context{.shape = shape,
                           .kernels = weight.value().size(0),
+                          .weights = weight.value_in(input.value().dtype(), name),
                           .temperature = temperature,
                           .values = attentions(logits, temperature),
                           .output = {}};
     Tensor output = Tensor::empty({shape.samples, shape.out_height(), shape.out_width(), shape.out_channels},
                                   input.value().dtype());
-    conv::dynamic_forward(shape, context.attention<T>(), input.value().data<T>(), weight.value().data<T>(),
+    conv::dynamic_forward(shape, context.attention<Value>(), input.value().data<T>(), context.weights.data<T>(),
                           output.data<T>(), main_stream());
     if (!tape.needs_backward({&input, &weight, &logits.channel, &logits.filter, &logits.spatial, &logits.kernel}))
       return Variable(output);

@@ -128,9 +128,11 @@ TEST_CASE("contradictory and impossible calls are refused") {
 
 TEST_CASE("words of options are parsed or refused") {
   CHECK(parse_precision("f64") == DType::f64);
-  CHECK_THAT(message_of<UsageError>([] { parse_precision("bf16"); }),
-             ContainsSubstring("got bf16, which this build does not compute in yet: use f32"));
-  CHECK_THAT(message_of<UsageError>([] { parse_precision("int8"); }), ContainsSubstring("f32 or f64, got \"int8\""));
+  CHECK(parse_precision("bf16") == DType::bf16);
+  CHECK(parse_precision("f16") == DType::f16);
+  CHECK_THAT(message_of<UsageError>([] { parse_precision("int8"); }),
+             ContainsSubstring("f32, bf16, f16 or f64, got \"int8\""));
+  CHECK_THROWS_AS(parse_precision("i64"), UsageError);
   CHECK_THAT(message_of<UsageError>([] { parse_downsample("no"); }), ContainsSubstring("odconv or static, got \"no\""));
   CHECK_THAT(message_of<UsageError>([] { parse_learning_rate_schedule("flat"); }),
              ContainsSubstring("cosine or step, got \"flat\""));

@@ -8,6 +8,7 @@
 
 #include "engine/safetensors.h"
 #include "tests/apps/small_runs.h"
+#include "tests/tolerance.h"
 
 namespace omniconv::test {
 namespace {
@@ -41,10 +42,11 @@ TEST_CASE("impossible options exit with 2, one line and no file") {
   check_one_line_error(train + Words{"--model", "resnet18", "--kernels", "4"}, 2, "1 kernel for the static model");
   check_one_line_error(train + Words{"--epochs", "many"}, 2, "many");
   check_one_line_error(train + Words{"--lr", "nan"}, 2, "a finite --lr");
-  check_one_line_error(train + Words{"--precision", "f16"}, 2, "use f32");
+  check_one_line_error(train + Words{"--precision", "f8"}, 2, "f32, bf16, f16 or f64, got \"f8\"");
   check_one_line_error(train + Words{"--threads", "0"}, 2, "--threads");
   check_one_line_error(train + Words{"--seed", "-1"}, 2, "--seed");
   check_one_line_error({"bench", "--steps", "2"}, 2, "--steps of 3");
+  check_one_line_error({"bench", "--inference", "--precision", "bf16"}, 2, "--precision f32 with --inference");
   check_one_line_error({"synth", "--out", folder.file("run"), "--train", "4"}, 2, "--train of 5");
   check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--batch-size", "0"}, 2, "--batch-size");
   check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--temperature", "3:1:2"}, 2, "one number");
@@ -94,11 +96,23 @@ TEST_CASE("train, eval and bench speak JSON on stdout and text on stderr") {
   CHECK_THAT(run(eval).out, ContainsSubstring("test accuracy "));
   check_one_line_error(eval + Words{"--logits", "/proc/logits"}, 1, "/proc/logits");
 
+  // Another precision changes the numbers a little; logits stay f32.
+  for (const char* precision : {"bf16", "f16"}) {
+    const Outcome rounded = run(eval + Words{"--json", "--precision", precision, "--logits", folder.file("half")});
+    REQUIRE(rounded.exit_code == 0);
+    const double loss = nlohmann::json::parse(rounded.out).at("test_loss"), in_f32 = result.at("test_loss");
+    CHECK(loss != in_f32);
+    CHECK(Tolerance::half_losses().holds(loss, in_f32));
+    CHECK(read_safetensors(folder.file("half")).tensors.at("logits").dtype == DType::f32);
+  }
+
   write_text(data + "/batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n");
   check_one_line_error(eval, 1, "expected data of 10 classes, as the checkpoint has, got 11");
 
-  const Outcome timed = run({"bench", "--width", "8", "--batch-size", "2", "--steps", "3", "--json"});
+  const Outcome timed =
+      run({"bench", "--width", "8", "--batch-size", "2", "--steps", "3", "--json", "--precision", "bf16"});
   REQUIRE(timed.exit_code == 0);
+  CHECK(nlohmann::json::parse(timed.out).at("precision") == "bf16");
   CHECK(nlohmann::json::parse(timed.out).at("step_seconds").size() == 3);
 }
 

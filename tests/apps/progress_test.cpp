@@ -80,7 +80,7 @@ TEST_CASE("rows stand under their headings and fit 80 columns") {
 }
 
 TEST_CASE("metrics have exactly the published keys, in order, and survive the way through a file") {
-  EpochMetrics metrics{1, 40, 0.1, 29.3, 2.1, 0.2, 2.0, 1.0 / 3, 123.4, 5, 6};
+  EpochMetrics metrics{1, 40, 0.1, 29.3, 2.1, 0.2, 2.0, 1.0 / 3, 123.4, 5, 6, {}, {}};
   const std::string line = format_metrics({metrics});
   CHECK(line ==
         "{\"epoch\":1,\"step\":40,\"lr\":0.1,\"temperature\":29.3,\"train_loss\":2.1,\"train_accuracy\":0.2,"
@@ -89,6 +89,12 @@ TEST_CASE("metrics have exactly the published keys, in order, and survive the wa
   CHECK(parse_metrics(line + line, "m") == std::vector<EpochMetrics>{metrics, metrics});
   CHECK_THAT(message_of<Error>([&] { parse_metrics(line + "{\"epoch\":2}\n", "run/metrics.jsonl"); }),
              StartsWith("[metrics] run/metrics.jsonl: expected an epoch's metrics in line 2, got: "));
+
+  metrics.loss_scale = 32768;
+  metrics.skipped_steps = 1;
+  const std::string of_f16 = format_metrics({metrics});
+  CHECK_THAT(of_f16, ContainsSubstring("\"peak_rss_bytes\":6,\"loss_scale\":32768.0,\"skipped_steps\":1}\n"));
+  CHECK(parse_metrics(of_f16, "m") == std::vector<EpochMetrics>{metrics});
 }
 
 TEST_CASE("the first of equally good epochs is the best") {

@@ -33,7 +33,15 @@ std::string text_of(const Case& c) {
                 ", dilation ", s.params.dilation, ", groups ", s.params.groups, ", K ", c.kernels);
 }
 
-/// Attentions in (0, 1), absent where the case has none.
+/// `values` as T has them.
+template <class T>
+reference::Values rounded_to(const reference::Values& values) {
+  const std::vector<T> stored(values.begin(), values.end());
+  return {stored.begin(), stored.end()};
+}
+
+/// Attentions in (0, 1), absent where the case has none. Input and weights are values of T.
+template <class T = double>
 reference::DynamicConv make_problem(const Case& c, std::uint64_t seed) {
   const ConvShape& s = c.shape;
   const auto attention = [&](bool present, std::int64_t count, std::uint64_t number) {
@@ -44,8 +52,8 @@ reference::DynamicConv make_problem(const Case& c, std::uint64_t seed) {
   };
   return {.shape = s,
           .kernels = c.kernels,
-          .input = uniform_values(s.input_count(), seed * 16 + 1),
-          .weight = uniform_values(c.kernels * s.weight_count(), seed * 16 + 2),
+          .input = rounded_to<T>(uniform_values(s.input_count(), seed * 16 + 1)),
+          .weight = rounded_to<T>(uniform_values(c.kernels * s.weight_count(), seed * 16 + 2)),
           .channel = attention(true, s.samples * s.in_channels, 3),
           .filter = attention(c.filter, s.samples * s.out_channels, 4),
           .spatial = attention(c.spatial, s.samples * s.taps(), 5),
@@ -61,6 +69,8 @@ Tensor tensor_of(const reference::Values& values) {
 /// A problem on the device, and its solution by one algorithm.
 template <class T>
 struct OnDevice {
+  using Value = compute_type_t<T>;
+
   const reference::DynamicConv& problem;
   Tensor input, weight, channel, filter, spatial, kernel;
 
@@ -68,14 +78,14 @@ struct OnDevice {
       : problem(p),
         input(tensor_of<T>(p.input)),
         weight(tensor_of<T>(p.weight)),
-        channel(tensor_of<T>(p.channel)),
-        filter(tensor_of<T>(p.filter)),
-        spatial(tensor_of<T>(p.spatial)),
-        kernel(tensor_of<T>(p.kernel)) {}
+        channel(tensor_of<Value>(p.channel)),
+        filter(tensor_of<Value>(p.filter)),
+        spatial(tensor_of<Value>(p.spatial)),
+        kernel(tensor_of<Value>(p.kernel)) {}
 
-  AttentionValues<T> attention() const {
-    return {channel.data_or_null<T>(), filter.data_or_null<T>(), spatial.data_or_null<T>(), kernel.data_or_null<T>(),
-            problem.kernels};
+  AttentionValues<Value> attention() const {
+    return {channel.data_or_null<Value>(), filter.data_or_null<Value>(), spatial.data_or_null<Value>(),
+            kernel.data_or_null<Value>(), problem.kernels};
   }
   Tensor forward() const {
     Tensor output = Tensor::empty({problem.shape.output_count()}, DTypeOf<T>::value);
@@ -90,41 +100,43 @@ template <class T>
 void check_algorithm(const Case& c, Algorithm algorithm, std::uint64_t seed) {
   INFO(conv::name_of(algorithm) << ", " << text_of(c) << ", seed " << seed);
   const conv::ForceAlgorithm forced(algorithm);
-  const reference::DynamicConv problem = make_problem(c, seed);
+  using Value = compute_type_t<T>;
+  const reference::DynamicConv problem = make_problem<T>(c, seed);
   const OnDevice<T> device(problem);
   const ConvShape& s = c.shape;
-  const Tolerance tolerance = Tolerance::rounding<T>();
+  const Tolerance tolerance = Tolerance::rounding<T>(), of_sums = Tolerance::rounding<Value>();
 
   const reference::Values expected = problem.forward();
   require_close(device.forward().template to_host<T>(), expected, tolerance, "output");
 
-  const reference::Values d_output = uniform_values(s.output_count(), seed * 16 + 7);
+  const reference::Values d_output = rounded_to<T>(uniform_values(s.output_count(), seed * 16 + 7));
   const reference::DynamicConv::Gradients gradients = problem.backward(d_output);
   const Tensor upstream = tensor_of<T>(d_output);
   for (const bool accumulate : {false, true}) {
     INFO("accumulate " << accumulate);
-    const reference::Values before_input = uniform_values(s.input_count(), seed * 16 + 8);
+    const reference::Values before_input = rounded_to<T>(uniform_values(s.input_count(), seed * 16 + 8));
     const reference::Values before_weight = uniform_values(c.kernels * s.weight_count(), seed * 16 + 9);
     const auto added = [&](reference::Values sum, const reference::Values& before) {
       if (accumulate)
         for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += before[i];
       return sum;
     };
-    const Tensor d_input = tensor_of<T>(before_input), d_weight = tensor_of<T>(before_weight);
-    const Tensor weighted_channel = Tensor::empty({s.samples * s.in_channels}, DTypeOf<T>::value);
-    const Tensor weighted_kernel = Tensor::empty({s.samples * c.kernels}, DTypeOf<T>::value);
-    const Tensor weighted_spatial = Tensor::empty({s.samples * s.taps()}, DTypeOf<T>::value);
+    const Tensor d_input = tensor_of<T>(before_input), d_weight = tensor_of<Value>(before_weight);
+    const Tensor weighted_channel = Tensor::empty({s.samples * s.in_channels}, DTypeOf<Value>::value);
+    const Tensor weighted_kernel = Tensor::empty({s.samples * c.kernels}, DTypeOf<Value>::value);
+    const Tensor weighted_spatial = Tensor::empty({s.samples * s.taps()}, DTypeOf<Value>::value);
     conv::dynamic_data_gradient(s, device.attention(), device.input.template data<T>(),
                                 device.weight.template data<T>(), upstream.data<T>(), d_input.data<T>(), accumulate,
-                                weighted_channel.data<T>(), main_stream());
+                                weighted_channel.data<Value>(), main_stream());
     conv::dynamic_weight_gradient(s, device.attention(), device.input.template data<T>(),
-                                  device.weight.template data<T>(), upstream.data<T>(), d_weight.data<T>(), accumulate,
-                                  weighted_kernel.data<T>(), weighted_spatial.data<T>(), main_stream());
+                                  device.weight.template data<T>(), upstream.data<T>(), d_weight.data<Value>(),
+                                  accumulate, weighted_kernel.data<Value>(), weighted_spatial.data<Value>(),
+                                  main_stream());
     require_close(d_input.to_host<T>(), added(gradients.input, before_input), tolerance, "d_input");
-    require_close(d_weight.to_host<T>(), added(gradients.weight, before_weight), tolerance, "d_weight");
-    require_close(weighted_channel.to_host<T>(), gradients.weighted_channel, tolerance, "C");
-    require_close(weighted_kernel.to_host<T>(), gradients.weighted_kernel, tolerance, "sum of Q over taps");
-    require_close(weighted_spatial.to_host<T>(), gradients.weighted_spatial, tolerance, "sum of Q over kernels");
+    require_close(d_weight.to_host<Value>(), added(gradients.weight, before_weight), of_sums, "d_weight");
+    require_close(weighted_channel.to_host<Value>(), gradients.weighted_channel, of_sums, "C");
+    require_close(weighted_kernel.to_host<Value>(), gradients.weighted_kernel, of_sums, "sum of Q over taps");
+    require_close(weighted_spatial.to_host<Value>(), gradients.weighted_spatial, of_sums, "sum of Q over kernels");
   }
 }
 
@@ -147,6 +159,8 @@ TEST_CASE("dynamic convolution algorithms agree with plain loops", "[dynamic_con
     for (Algorithm algorithm : all_algorithms) {
       if (conv::is_available(algorithm, DType::f32)) check_algorithm<float>(c, algorithm, 11);
       if (conv::is_available(algorithm, DType::f64)) check_algorithm<double>(c, algorithm, 12);
+      if (conv::is_available(algorithm, DType::bf16)) check_algorithm<bf16>(c, algorithm, 15);
+      if (conv::is_available(algorithm, DType::f16)) check_algorithm<f16>(c, algorithm, 16);
     }
   }
 }
@@ -206,6 +220,49 @@ TEST_CASE("one sample alone gives what it gives in a batch", "[dynamic_conv]") {
     INFO(conv::name_of(algorithm));
     require_close(output.to_host<float>(), expected, Tolerance::rounding<float>(), "output of sample 2");
   }
+}
+
+/// The library's convolution against loops, gradients and accumulation included.
+template <class T>
+void check_static(const Case& c, std::uint64_t seed) {
+  INFO(text_of(c));
+  using Value = compute_type_t<T>;
+  const ConvShape& s = c.shape;
+  reference::DynamicConv problem = make_problem<T>(c, seed);
+  problem.channel.clear();
+  const Tensor input = tensor_of<T>(problem.input), weight = tensor_of<T>(problem.weight);
+  const Tensor output = Tensor::empty({s.output_count()}, DTypeOf<T>::value);
+  conv::conv2d_forward(s, input.data<T>(), weight.data<T>(), output.data<T>(), main_stream());
+  require_close(output.to_host<T>(), problem.forward(), Tolerance::rounding<T>(), "output");
+
+  const reference::Values d_output = rounded_to<T>(uniform_values(s.output_count(), seed * 16 + 7));
+  reference::DynamicConv::Gradients expected = problem.backward(d_output);
+  const Tensor upstream = tensor_of<T>(d_output);
+  const reference::Values ones(problem.input.size(), 1), weight_ones(problem.weight.size(), 1);
+  const Tensor d_input = tensor_of<T>(ones), d_weight = tensor_of<Value>(weight_ones);
+  for (const bool accumulate : {true, false}) {
+    conv::conv2d_data_gradient(s, weight.data<T>(), upstream.data<T>(), d_input.data<T>(), accumulate, main_stream());
+    conv::conv2d_weight_gradient(s, input.data<T>(), weight.data<T>(), upstream.data<T>(), d_weight.data<Value>(),
+                                 accumulate, main_stream());
+    reference::Values of_input = expected.input, of_weight = expected.weight;
+    for (double& value : of_input) value += accumulate ? 1 : 0;
+    for (double& value : of_weight) value += accumulate ? 1 : 0;
+    require_close(d_input.to_host<T>(), of_input, Tolerance::rounding<T>(), "d_input");
+    // A library for 16 bits may round its sums to them.
+    require_close(d_weight.to_host<Value>(), of_weight,
+                  OMNICONV_CUDA ? Tolerance::rounding<T>() : Tolerance::rounding<Value>(), "d_weight");
+  }
+}
+
+TEST_CASE("static convolutions agree with plain loops in every type", "[dynamic_conv]") {
+  const ConvShape shape =
+      GENERATE(ConvShape{3, 6, 5, 8, 16, 3, 3, {1, 1, 1, 1}}, ConvShape{2, 7, 5, 3, 7, 3, 3, {2, 1, 1, 1}},
+               ConvShape{2, 4, 4, 16, 8, 1, 1, {2, 0, 1, 1}}, ConvShape{2, 6, 6, 4, 6, 5, 5, {1, 2, 1, 2}});
+  const Case c{shape, 1, false, false, false};
+  check_static<float>(c, 61);
+  check_static<double>(c, 62);
+  check_static<bf16>(c, 63);
+  check_static<f16>(c, 64);
 }
 
 TEST_CASE("constant attention is a scaled static convolution", "[dynamic_conv]") {

@@ -60,7 +60,7 @@ std::vector<double> expected_image(const BatchShape& s, const std::vector<std::u
   return image;
 }
 
-TEMPLATE_TEST_CASE("a batch gathers, normalises and transposes", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("a batch gathers, normalises and transposes", KERNEL_TAGS, float, double, bf16, f16) {
   BatchShape shape;
   std::tie(shape.channels, shape.height, shape.width) =
       GENERATE(table<std::int64_t, std::int64_t, std::int64_t>({{3, 32, 32}, {1, 5, 7}, {3, 1, 1}}));

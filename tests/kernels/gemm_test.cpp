@@ -102,19 +102,22 @@ TEMPLATE_TEST_CASE("a bias is added to every row", KERNEL_TAGS, float, double) {
   CHECK(output.to_host() == expected);
 }
 
-TEMPLATE_TEST_CASE("column sums equal the plain loop", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("column sums equal the plain loop", KERNEL_TAGS, float, double, bf16, f16) {
   using T = TestType;
+  using Value = compute_type_t<T>;
   const auto [rows, columns] = GENERATE(table<std::int64_t, std::int64_t>(
       {{0, 3}, {1, 1}, {2, 10}, {128, 10}, {128, 64}, {1000, 24}, {300, 1}, {7, 1000}, {5000, 16}}));
   const bool accumulate = GENERATE(false, true);
   CAPTURE(rows, columns, accumulate);
-  const auto input = uniform_values<T>(rows * columns, 1), before = uniform_values<T>(columns, 2);
-  const DeviceArray<T> device_input(input), sums(before);
+  const auto input = uniform_values<T>(rows * columns, 1);
+  const auto before = uniform_values<Value>(columns, 2);
+  const DeviceArray<T> device_input(input);
+  const DeviceArray<Value> sums(before);
   kernels::column_sums<T>(device_input, sums, rows, columns, accumulate, main_stream());
   auto expected = reference::column_sums(doubles(input), 1, rows, columns);
   if (accumulate)
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
-  require_close(sums.to_host(), expected, Tolerance::rounding<T>());
+  require_close(sums.to_host(), expected, Tolerance::rounding<Value>());
 }
 
 TEST_CASE("a sum of many f32 values keeps the accuracy of f32", KERNEL_TAGS) {

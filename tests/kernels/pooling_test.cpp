@@ -21,16 +21,20 @@ PoolShape some_shape() {
   return {samples, pixels, channels};
 }
 
-TEMPLATE_TEST_CASE("the global average pool and its gradient equal plain loops", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("the global average pool and its gradient equal plain loops", KERNEL_TAGS, float, double, bf16,
+                   f16) {
   using T = TestType;
+  using Value = compute_type_t<T>;
   const PoolShape s = some_shape();
   CAPTURE(s.samples, s.pixels, s.channels);
-  const auto input = uniform_values<T>(s.count(), 1), d_output = uniform_values<T>(s.samples * s.channels, 2);
-  const DeviceArray<T> device_input(input), output(s.samples * s.channels), device_d_output(d_output);
+  const auto input = uniform_values<T>(s.count(), 1);
+  const auto d_output = uniform_values<Value>(s.samples * s.channels, 2);
+  const DeviceArray<T> device_input(input);
+  const DeviceArray<Value> output(s.samples * s.channels), device_d_output(d_output);
   kernels::global_average_pool_forward<T>(device_input, output, s.samples, s.pixels, s.channels, main_stream());
   auto expected = reference::column_sums(doubles(input), s.samples, s.pixels, s.channels);
   for (double& value : expected) value /= static_cast<double>(s.pixels);
-  require_close(output.to_host(), expected, Tolerance::rounding<T>());
+  require_close(output.to_host(), expected, Tolerance::rounding<Value>());
 
   const bool accumulate = GENERATE(false, true);
   const DeviceArray<T> d_input(input);
@@ -39,38 +43,44 @@ TEMPLATE_TEST_CASE("the global average pool and its gradient equal plain loops",
   std::vector<double> expected_gradient(input.size());
   for (std::int64_t i = 0; i < s.count(); ++i) {
     const std::int64_t n = i / (s.pixels * s.channels), c = i % s.channels;
-    expected_gradient[i] = d_output[n * s.channels + c] / static_cast<double>(s.pixels) + (accumulate ? input[i] : 0);
+    expected_gradient[i] =
+        d_output[n * s.channels + c] / static_cast<double>(s.pixels) + (accumulate ? static_cast<double>(input[i]) : 0);
   }
   require_close(d_input.to_host(), expected_gradient, Tolerance::rounding<T>());
 }
 
-TEMPLATE_TEST_CASE("pixel dots equal the plain loop", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("pixel dots equal the plain loop", KERNEL_TAGS, float, double, bf16, f16) {
   using T = TestType;
+  using Value = compute_type_t<T>;
   const PoolShape s = some_shape();
   CAPTURE(s.samples, s.pixels, s.channels);
   const auto a = uniform_values<T>(s.count(), 1), b = uniform_values<T>(s.count(), 2);
-  const DeviceArray<T> device_a(a), device_b(b), sums(s.samples * s.channels);
+  const DeviceArray<T> device_a(a), device_b(b);
+  const DeviceArray<Value> sums(s.samples * s.channels);
   kernels::pixel_dot<T>(device_a, device_b, sums, s.samples, s.pixels, s.channels, main_stream());
   auto products = doubles(a);
   for (std::size_t i = 0; i < products.size(); ++i) products[i] *= b[i];
   require_close(sums.to_host(), reference::column_sums(products, s.samples, s.pixels, s.channels),
-                Tolerance::rounding<T>());
+                Tolerance::rounding<Value>());
 }
 
-TEMPLATE_TEST_CASE("channels are scaled per sample", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("channels are scaled per sample", KERNEL_TAGS, float, double, bf16, f16) {
   using T = TestType;
+  using Value = compute_type_t<T>;
   const PoolShape s = some_shape();
   const bool accumulate = GENERATE(false, true);
   CAPTURE(s.samples, s.pixels, s.channels, accumulate);
-  const auto input = uniform_values<T>(s.count(), 1), scale = uniform_values<T>(s.samples * s.channels, 2);
-  const auto before = uniform_values<T>(s.count(), 3);
-  const DeviceArray<T> device_input(input), device_scale(scale), output(before);
+  const auto input = uniform_values<T>(s.count(), 1), before = uniform_values<T>(s.count(), 3);
+  const auto scale = uniform_values<Value>(s.samples * s.channels, 2);
+  const DeviceArray<T> device_input(input), output(before);
+  const DeviceArray<Value> device_scale(scale);
   kernels::scale_channels<T>(device_input, device_scale, output, s.samples, s.pixels, s.channels, accumulate,
                              main_stream());
   std::vector<double> expected(input.size());
   for (std::int64_t i = 0; i < s.count(); ++i) {
     const std::int64_t n = i / (s.pixels * s.channels), c = i % s.channels;
-    expected[i] = double{input[i]} * scale[n * s.channels + c] + (accumulate ? before[i] : 0);
+    expected[i] =
+        static_cast<double>(input[i]) * scale[n * s.channels + c] + (accumulate ? static_cast<double>(before[i]) : 0);
   }
   require_close(output.to_host(), expected, Tolerance::rounding<T>());
 }

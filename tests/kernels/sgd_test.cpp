@@ -22,7 +22,7 @@ TEMPLATE_TEST_CASE("SGD takes the steps of its formula", KERNEL_TAGS, float, dou
   for (std::uint64_t step = 0; step < 3; ++step) {
     const auto gradient = uniform_values<T>(count, 10 + step);
     const DeviceArray<T> device_gradient(gradient);
-    kernels::sgd_step<T>(weight, device_gradient, velocity, count, learning_rate, settings, main_stream());
+    kernels::sgd_step<T>(weight, device_gradient, velocity, count, learning_rate, nullptr, settings, main_stream());
     for (std::size_t i = 0; i < expected.size(); ++i) {
       const double g = gradient[i] + settings.weight_decay * expected[i];
       double& v = expected_velocity[i];
@@ -40,9 +40,23 @@ TEST_CASE("SGD repeats PyTorch's numbers", KERNEL_TAGS) {
   const DeviceArray<double> weight(std::vector<double>{1, -2}), velocity(2), learning_rate(1, 0.5);
   const SgdSettings settings{0.9, 0.1, true};
   for (const auto& gradient : {std::vector<double>{0.3, 0.4}, {-0.2, 0.1}})
-    kernels::sgd_step<double>(weight, DeviceArray<double>(gradient), velocity, 2, learning_rate, settings,
+    kernels::sgd_step<double>(weight, DeviceArray<double>(gradient), velocity, 2, learning_rate, nullptr, settings,
                               main_stream());
   require_close(weight.to_host(), std::vector<double>{0.5891, -2.15795}, Tolerance::rounding<double>());
+}
+
+TEST_CASE("a step that is to be skipped leaves weights and velocity alone", KERNEL_TAGS) {
+  const std::vector<float> weights = {1, -2}, velocities = {0.5f, 0.25f};
+  const DeviceArray<float> weight(weights), velocity(velocities), gradient(2, 3.0f);
+  const DeviceArray<double> learning_rate(1, 0.5);
+  const DeviceArray<std::int32_t> skip(1, 1), go(1, 0);
+  const SgdSettings settings{0.9, 0.1, true};
+  kernels::sgd_step<float>(weight, gradient, velocity, 2, learning_rate, skip, settings, main_stream());
+  CHECK(weight.to_host() == weights);
+  CHECK(velocity.to_host() == velocities);
+  kernels::sgd_step<float>(weight, gradient, velocity, 2, learning_rate, go, settings, main_stream());
+  CHECK(weight.to_host() != weights);
+  CHECK(velocity.to_host() != velocities);
 }
 
 }  // namespace
