@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "kernels/half.h"
+#include "kernels/pooling.h"
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
@@ -37,14 +38,7 @@ template <class Half>
 const Half* scaled(const Half* values, const float* scale, Half* to, std::int64_t samples, std::int64_t pixels,
                    std::int64_t channels, Stream stream) {
   if (!scale) return values;
-  simt::for_each_element(samples * pixels, channels / piece, stream,
-                         [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t column) {
-                           const std::int64_t first = row * channels + column * piece;
-                           simt::Vec<Half, piece> vector = simt::load_vector<piece>(values + first);
-                           for (int i = 0; i < piece; ++i)
-                             vector[i] = Half(vector[i] * scale[row / pixels * channels + column * piece + i]);
-                           simt::store_vector(to + first, vector);
-                         });
+  scale_channels(values, scale, to, samples, pixels, channels, false, stream);
   return to;
 }
 

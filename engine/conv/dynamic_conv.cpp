@@ -7,8 +7,12 @@
 #include "engine/conv/materialise.h"
 #include "engine/conv/recorder.h"
 #include "engine/conv/summed.h"
+#include "engine/conv/tensor_core.h"
 #include "engine/conv/two_sided.h"
+#include "kernels/kernel_summed_mma.h"
 #include "kernels/od_conv.h"
+#include "kernels/od_conv_mma.h"
+#include "kernels/od_conv_mma_weight.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #endif
@@ -25,7 +29,8 @@ constexpr std::int64_t many_rows = 128;  // enough for an efficient product
 template <class T>
 Plan plan_for(const ConvShape& shape, std::int64_t kernels, Direction direction) {
   const DType dtype = DTypeOf<T>::value;
-  if (forced_algorithm && is_available(*forced_algorithm, dtype)) return {*forced_algorithm, "forced"};
+  if (forced_algorithm && takes(*forced_algorithm, shape, kernels, dtype, direction))
+    return {*forced_algorithm, "forced"};
   return plan(shape, kernels, dtype, direction);
 }
 
@@ -38,6 +43,10 @@ Run run_of(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction 
           .algorithm = name_of(plan.algorithm),
           .reason = plan.reason,
           .weight = weight};
+}
+
+bool is_on_tensor_cores(Algorithm algorithm) {
+  return algorithm == Algorithm::tensor_core || algorithm == Algorithm::tensor_core_summed;
 }
 
 }  // namespace
@@ -54,15 +63,48 @@ std::string_view name_of(Algorithm algorithm) {
       return "summed";
     case Algorithm::two_sided:
       return "two_sided";
+    case Algorithm::tensor_core:
+      return "tensor_core";
+    case Algorithm::tensor_core_summed:
+      return "tensor_core_summed";
   }
   return "unknown";
 }
 
 bool is_available(Algorithm algorithm, DType dtype) {
+  if (is_on_tensor_cores(algorithm)) return dtype == DType::bf16 || dtype == DType::f16;
   return algorithm != Algorithm::blocked || (!OMNICONV_CUDA && dtype != DType::f64);
 }
 
+bool takes(Algorithm algorithm, const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
+  if (!is_available(algorithm, dtype)) return false;
+  if (algorithm == Algorithm::tensor_core_summed) return kernels::kernel_summed_mma_takes(shape);
+  if (algorithm != Algorithm::tensor_core) return true;
+  return direction == Direction::weight_gradient ? kernels::od_conv_mma_weight_gradient_takes(shape)
+                                                 : kernels::od_conv_mma_takes(shape, kernels);
+}
+
+namespace {
+
+/// The plan on CUDA in bf16 and f16.
+Plan tensor_core_plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
+  constexpr std::int64_t aggregation_pays = 64;  // pixels of the output, by the arithmetic of either
+  if (takes(Algorithm::tensor_core_summed, shape, kernels, dtype, direction)) {
+    if (kernels == 1)
+      return {Algorithm::tensor_core_summed, "one kernel: one product for all samples, on tensor cores"};
+    if (shape.out_pixels() < aggregation_pays)
+      return {Algorithm::tensor_core_summed, "few pixels: products with all kernels, on tensor cores"};
+  }
+  if (takes(Algorithm::tensor_core, shape, kernels, dtype, direction))
+    return {Algorithm::tensor_core, "aggregated on chip, for tensor cores"};
+  return {Algorithm::tiled, "no tensor-core kernel takes these groups, channels, kernels or sizes"};
+}
+
+}  // namespace
+
 Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
+  if (OMNICONV_CUDA && is_available(Algorithm::tensor_core, dtype))
+    return tensor_core_plan(shape, kernels, dtype, direction);
   if (!is_available(Algorithm::blocked, dtype))
     return {Algorithm::tiled, OMNICONV_CUDA ? "plain FMA: no tensor cores in this type" : "the library has no f64"};
   // Measured at 32 samples of 4x4 pixels: C takes six tenths of B's time with one kernel, one and a half times with four.
@@ -92,6 +134,10 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
   if (plan.algorithm == Algorithm::tiled)
     return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
   if constexpr (is_half<T>) {
+    if (plan.algorithm == Algorithm::tensor_core)
+      return kernels::od_conv_mma_forward(shape, attention, input, weight, output, stream);
+    if (plan.algorithm == Algorithm::tensor_core_summed)
+      return summed_tensor_core_forward(shape, attention, input, weight, output, stream);
     forward_in_float(
         shape, attention.kernels, input, weight, output, stream,
         [&](const float* x, const float* w, float* y) { dynamic_forward(shape, attention, x, w, y, stream); });
@@ -116,6 +162,12 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
   const Algorithm algorithm = plan.algorithm;
   const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, plan, weight));
   if constexpr (is_half<T>) {
+    if (algorithm == Algorithm::tensor_core)
+      return tensor_core_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel,
+                                       stream);
+    if (algorithm == Algorithm::tensor_core_summed)
+      return summed_tensor_core_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate,
+                                              weighted_channel, nullptr, stream);
     // C is taken from the gradient before it is rounded, which our own kernel does not keep.
     if (algorithm != Algorithm::tiled || weighted_channel)
       return data_gradient_in_float(
@@ -164,7 +216,7 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
   const Algorithm algorithm = plan.algorithm;
   const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::weight_gradient, plan, weight));
   if constexpr (is_half<T>) {
-    if (algorithm != Algorithm::tiled)
+    if (algorithm != Algorithm::tiled && !is_on_tensor_cores(algorithm))
       return weight_gradient_in_float(shape, attention.kernels, input, weight, d_output, stream,
                                       [&](const float* x, const float* w, const float* dy) {
                                         dynamic_weight_gradient(shape, attention, x, w, dy, d_weight, accumulate,
@@ -188,7 +240,16 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
     kernels::od_conv_weight_gradient(shape, attention, input, d_output, weight, d_weight, accumulate, shares,
                                      workspace.data_or_null<Value>(), stream);
   }
-  if constexpr (!is_half<T>) {
+  if constexpr (is_half<T>) {
+    if (algorithm == Algorithm::tensor_core) {
+      tensor_core_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
+    } else if (algorithm == Algorithm::tensor_core_summed) {
+      if (d_weight) summed_tensor_core_weight_gradient(shape, attention, input, d_output, d_weight, accumulate, stream);
+      if (shares)
+        summed_tensor_core_data_gradient<T>(shape, attention, input, weight, d_output, nullptr, false, nullptr, shares,
+                                            stream);
+    }
+  } else {
     if (algorithm == Algorithm::materialise)
       materialise_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares, stream);
     else if (algorithm == Algorithm::summed)
@@ -205,6 +266,38 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
                         stream);
 }
 
+template <class T>
+void dynamic_gradients(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
+                       const T* weight, const T* d_output, const DynamicGradients<T>& gradients, Stream stream) {
+  const DynamicGradients<T>& g = gradients;
+  if constexpr (is_half<T>) {
+    const Plan data = plan_for<T>(shape, attention.kernels, Direction::data_gradient);
+    const Plan weights = plan_for<T>(shape, attention.kernels, Direction::weight_gradient);
+    if (g.d_input && g.weighted_kernel && data.algorithm == Algorithm::tensor_core_summed &&
+        weights.algorithm == Algorithm::tensor_core_summed) {
+      {
+        const RunTimer timer(
+            run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, data, weight));
+        const Buffer<float> shares(shape.samples * attention.kernels * shape.taps());
+        summed_tensor_core_data_gradient(shape, attention, input, weight, d_output, g.d_input, g.accumulate_input,
+                                         g.weighted_channel, shares.get(), stream);
+        kernels::sum_shares(shares.get(), shape.samples, attention.kernels, shape.taps(), g.weighted_kernel,
+                            g.weighted_spatial, stream);
+      }
+      if (g.d_weight)
+        dynamic_weight_gradient<T>(shape, attention, input, weight, d_output, g.d_weight, g.accumulate_weight, nullptr,
+                                   nullptr, stream);
+      return;
+    }
+  }
+  if (g.d_weight || g.weighted_kernel)
+    dynamic_weight_gradient(shape, attention, input, weight, d_output, g.d_weight, g.accumulate_weight,
+                            g.weighted_kernel, g.weighted_spatial, stream);
+  if (g.d_input)
+    dynamic_data_gradient(shape, attention, input, weight, d_output, g.d_input, g.accumulate_input, g.weighted_channel,
+                          stream);
+}
+
 #define OMNICONV_INSTANTIATE(T)                                                                                        \
   template void dynamic_forward(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, T*,   \
                                 Stream);                                                                               \
@@ -212,7 +305,9 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
                                       const T*, T*, bool, compute_type_t<T>*, Stream);                                 \
   template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,         \
                                         const T*, const T*, compute_type_t<T>*, bool, compute_type_t<T>*,              \
-                                        compute_type_t<T>*, Stream);
+                                        compute_type_t<T>*, Stream);                                                   \
+  template void dynamic_gradients(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*,     \
+                                  const T*, const DynamicGradients<T>&, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
 OMNICONV_INSTANTIATE(bf16)

@@ -100,37 +100,34 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
     sigmoid_backward<Value>(logits.filter, context.temperature, weighted);
   }
 
+  const auto sums_if = [&](bool wanted, std::int64_t width) {
+    return wanted ? Tensor::empty({shape.samples, width}, dtype) : Tensor();
+  };
+  const Gradient d_input = input.gradient(), d_weight = weight.gradient(), d_kernel = logits.kernel.gradient();
   const bool shares_wanted = logits.spatial.requires_grad() || logits.kernel.requires_grad();
-  const Gradient d_weight = weight.gradient();
-  if (d_weight.wanted() || shares_wanted) {
-    Tensor weighted_kernel, weighted_spatial;  // Σ_t Q [N, K], Σ_k Q [N, R·S]
-    if (shares_wanted) {
-      weighted_kernel = Tensor::empty({shape.samples, context.kernels}, dtype);
-      weighted_spatial = Tensor::empty({shape.samples, shape.taps()}, dtype);
-    }
-    conv::dynamic_weight_gradient(shape, attention, input.value().data<T>(), context.weights.data<T>(),
-                                  d_output.data<T>(), d_weight.tensor.template data_or_null<Value>(),
-                                  d_weight.accumulate(), weighted_kernel.data_or_null<Value>(),
-                                  weighted_spatial.data_or_null<Value>(), stream);
-    if (logits.spatial.requires_grad()) sigmoid_backward<Value>(logits.spatial, context.temperature, weighted_spatial);
-    if (const Gradient d_kernel = logits.kernel.gradient(); d_kernel.wanted())
-      kernels::kernel_attention_backward<Value>(weighted_kernel.data<Value>(), attention.kernel,
-                                                context.temperature.data<double>(),
-                                                d_kernel.tensor.template data<Value>(), d_kernel.accumulate(), nullptr,
-                                                shape.samples, context.kernels, 1, stream);
-  }
-
-  const Gradient d_input = input.gradient();
-  if (d_input.wanted() || logits.channel.requires_grad()) {
-    // Without a taker for dx the channel attention still needs it.
-    const Tensor target = d_input.wanted() ? d_input.tensor : Tensor::empty(input.shape(), d_output.dtype());
-    Tensor weighted;  // C
-    if (logits.channel.requires_grad()) weighted = Tensor::empty({shape.samples, shape.in_channels}, dtype);
-    conv::dynamic_data_gradient(shape, attention, input.value().data<T>(), context.weights.data<T>(),
-                                d_output.data<T>(), target.data<T>(), d_input.accumulate(),
-                                weighted.data_or_null<Value>(), stream);
-    if (weighted.defined()) sigmoid_backward<Value>(logits.channel, context.temperature, weighted);
-  }
+  const Tensor weighted_kernel = sums_if(shares_wanted, context.kernels);                      // Σ_t Q
+  const Tensor weighted_spatial = sums_if(shares_wanted, shape.taps());                        // Σ_k Q
+  const Tensor weighted_channel = sums_if(logits.channel.requires_grad(), shape.in_channels);  // C
+  // Without a taker for dx the channel attention still needs it.
+  const Tensor target = d_input.wanted()                 ? d_input.tensor
+                        : logits.channel.requires_grad() ? Tensor::empty(input.shape(), d_output.dtype())
+                                                         : Tensor();
+  conv::dynamic_gradients<T>(shape, attention, input.value().data<T>(), context.weights.data<T>(), d_output.data<T>(),
+                             {.d_input = target.data_or_null<T>(),
+                              .accumulate_input = d_input.accumulate(),
+                              .weighted_channel = weighted_channel.data_or_null<Value>(),
+                              .d_weight = d_weight.tensor.template data_or_null<Value>(),
+                              .accumulate_weight = d_weight.accumulate(),
+                              .weighted_kernel = weighted_kernel.data_or_null<Value>(),
+                              .weighted_spatial = weighted_spatial.data_or_null<Value>()},
+                             stream);
+  if (logits.channel.requires_grad()) sigmoid_backward<Value>(logits.channel, context.temperature, weighted_channel);
+  if (logits.spatial.requires_grad()) sigmoid_backward<Value>(logits.spatial, context.temperature, weighted_spatial);
+  if (d_kernel.wanted())
+    kernels::kernel_attention_backward<Value>(weighted_kernel.data<Value>(), attention.kernel,
+                                              context.temperature.data<double>(),
+                                              d_kernel.tensor.template data<Value>(), d_kernel.accumulate(), nullptr,
+                                              shape.samples, context.kernels, 1, stream);
 }
 
 }  // namespace

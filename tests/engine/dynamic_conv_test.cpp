@@ -188,9 +188,18 @@ TEST_CASE("dynamic convolution over drawn shapes", "[dynamic_conv]") {
   for (int i = 0; i < drawn_cases; ++i) {
     const std::int64_t kernel = 2 * draw(0, 2) + 1, groups = draw(0, 3) == 0 ? 2 : 1, dilation = draw(1, 2);
     const std::int64_t reach = dilation * (kernel - 1) + 1;
-    const Case c{{draw(1, 4), draw(reach, reach + 4), draw(reach, reach + 4), groups * draw(1, 9), groups * draw(1, 9),
-                  kernel, kernel, {draw(1, 3), draw(0, kernel / 2), dilation, groups}},
-                 draw(1, 6), draw(0, 3) > 0, kernel > 1, true};
+    const Case c{{draw(1, 4),
+                  draw(reach, reach + 4),
+                  draw(reach, reach + 4),
+                  groups * draw(1, 9),
+                  groups * draw(1, 9),
+                  kernel,
+                  kernel,
+                  {draw(1, 3), draw(0, kernel / 2), dilation, groups}},
+                 draw(1, 6),
+                 draw(0, 3) > 0,
+                 kernel > 1,
+                 true};
     INFO("drawn from seed " << seed << ", case " << i);
     for (Algorithm algorithm : all_algorithms)
       if (conv::is_available(algorithm, DType::f32))
@@ -209,10 +218,10 @@ TEST_CASE("one sample alone gives what it gives in a batch", "[dynamic_conv]") {
     ConvShape alone = whole.shape;
     alone.samples = 1;
     const std::int64_t n = 2;
-    const AttentionValues<float> attention{
-        device.channel.data<float>() + n * alone.in_channels, device.filter.data<float>() + n * alone.out_channels,
-        device.spatial.data<float>() + n * alone.taps(), device.kernel.data<float>() + n * whole.kernels,
-        whole.kernels};
+    const AttentionValues<float> attention{device.channel.data<float>() + n * alone.in_channels,
+                                           device.filter.data<float>() + n * alone.out_channels,
+                                           device.spatial.data<float>() + n * alone.taps(),
+                                           device.kernel.data<float>() + n * whole.kernels, whole.kernels};
     const Tensor output = Tensor::empty({alone.output_count()}, DType::f32);
     conv::dynamic_forward(alone, attention, device.input.data<float>() + n * alone.input_count(),
                           device.weight.data<float>(), output.data<float>(), main_stream());
@@ -271,7 +280,8 @@ TEST_CASE("constant attention is a scaled static convolution", "[dynamic_conv]")
   const auto constant = [](std::int64_t count, float value) {
     return Tensor::from_host(std::vector<float>(static_cast<std::size_t>(count), value));
   };
-  const Tensor c = constant(shape.samples * shape.in_channels, 0.5f), f = constant(shape.samples * shape.out_channels, 0.5f);
+  const Tensor c = constant(shape.samples * shape.in_channels, 0.5f),
+               f = constant(shape.samples * shape.out_channels, 0.5f);
   const Tensor s = constant(shape.samples * shape.taps(), 0.5f), p = constant(shape.samples * kernels, 0.25f);
   const Tensor input = test::uniform_tensor<float>({shape.input_count()}, 31);
   const std::vector<float> one = uniform_values<float>(shape.weight_count(), 32);
@@ -287,6 +297,17 @@ TEST_CASE("constant attention is a scaled static convolution", "[dynamic_conv]")
   std::vector<float> expected = static_output.to_host<float>();
   for (float& value : expected) value *= 0.125f;
   require_close(output.to_host<float>(), expected, Tolerance::rounding<float>(), "output");
+}
+
+/// Σ_i values[n, i] of a sample; adds the squares to `squares`.
+double sample_sum(const std::vector<float>& values, std::int64_t n, std::int64_t width, double& squares) {
+  double total = 0;
+  for (std::int64_t i = n * width; i < (n + 1) * width; ++i) {
+    const double value = values[static_cast<std::size_t>(i)];
+    total += value;
+    squares += value * value;
+  }
+  return total;
 }
 
 // Σ_o R = Σ_i C = Σ_k,t Q for each sample, relative to the norm of all three.
@@ -307,26 +328,17 @@ TEST_CASE("the three identities of the gradients hold", "[dynamic_conv]") {
     conv::dynamic_data_gradient(s, device.attention(), device.input.data<float>(), device.weight.data<float>(),
                                 upstream.data<float>(), d_input.data<float>(), false, channel.data<float>(),
                                 main_stream());
-    conv::dynamic_weight_gradient<float>(s, device.attention(), device.input.data<float>(),
-                                         device.weight.data<float>(), upstream.data<float>(), nullptr, false,
-                                         kernel.data<float>(), spatial.data<float>(), main_stream());
-    const auto sum = [](const std::vector<float>& values, std::int64_t n, std::int64_t width, double& squares) {
-      double total = 0;
-      for (std::int64_t i = 0; i < width; ++i) {
-        const double value = values[static_cast<std::size_t>(n * width + i)];
-        total += value;
-        squares += value * value;
-      }
-      return total;
-    };
+    conv::dynamic_weight_gradient<float>(s, device.attention(), device.input.data<float>(), device.weight.data<float>(),
+                                         upstream.data<float>(), nullptr, false, kernel.data<float>(),
+                                         spatial.data<float>(), main_stream());
     for (std::int64_t n = 0; n < s.samples; ++n) {
       double inner = 0, squares = 0;
       const std::int64_t count = s.output_count() / s.samples;
       for (std::int64_t i = n * count; i < (n + 1) * count; ++i)
         inner += static_cast<double>(y[static_cast<std::size_t>(i)]) * g[static_cast<std::size_t>(i)];
-      const double by_channel = sum(channel.to_host<float>(), n, s.in_channels, squares);
-      const double by_kernel = sum(kernel.to_host<float>(), n, c.kernels, squares);
-      const double by_tap = sum(spatial.to_host<float>(), n, s.taps(), squares);
+      const double by_channel = sample_sum(channel.to_host<float>(), n, s.in_channels, squares);
+      const double by_kernel = sample_sum(kernel.to_host<float>(), n, c.kernels, squares);
+      const double by_tap = sample_sum(spatial.to_host<float>(), n, s.taps(), squares);
       const double allowed = 1e-5 * std::sqrt(squares);
       INFO(conv::name_of(algorithm) << ", sample " << n << ": " << inner << ", " << by_channel << ", " << by_kernel
                                     << ", " << by_tap);
@@ -335,6 +347,143 @@ TEST_CASE("the three identities of the gradients hold", "[dynamic_conv]") {
       CHECK(std::abs(by_tap - inner) <= allowed);
     }
   }
+}
+
+/// One algorithm in 16 bits against loops in f64 on the same values, by norm, and the identities of its gradients.
+template <class Half>
+void check_norms(const Case& c, Algorithm algorithm, std::uint64_t seed) {
+  INFO(conv::name_of(algorithm) << ", " << text_of(c) << ", " << name_of(DTypeOf<Half>::value) << ", seed " << seed);
+  const conv::ForceAlgorithm forced(algorithm);
+  const ConvShape& s = c.shape;
+  const reference::DynamicConv problem = make_problem<Half>(c, seed);
+  const OnDevice<Half> device(problem);
+  const std::vector<Half> output = device.forward().template to_host<Half>();
+  test::require_small_error<Half>(output, problem.forward(), "output");
+
+  const reference::Values d_output = rounded_to<Half>(uniform_values(s.output_count(), seed * 16 + 7));
+  const auto expected = problem.backward(d_output);
+  const Tensor upstream = tensor_of<Half>(d_output);
+  const Tensor d_input = Tensor::empty({s.input_count()}, DTypeOf<Half>::value);
+  const auto sums = [](std::int64_t count) { return Tensor::empty({count}, DType::f32); };
+  const Tensor d_weight = sums(c.kernels * s.weight_count()), channel = sums(s.samples * s.in_channels);
+  const Tensor kernel = sums(s.samples * c.kernels), spatial = sums(s.samples * s.taps());
+  conv::dynamic_data_gradient(s, device.attention(), device.input.template data<Half>(),
+                              device.weight.template data<Half>(), upstream.data<Half>(), d_input.data<Half>(), false,
+                              channel.data<float>(), main_stream());
+  conv::dynamic_weight_gradient(s, device.attention(), device.input.template data<Half>(),
+                                device.weight.template data<Half>(), upstream.data<Half>(), d_weight.data<float>(),
+                                false, kernel.data<float>(), spatial.data<float>(), main_stream());
+  test::require_small_error<Half>(d_input.to_host<Half>(), expected.input, "d_input");
+  test::require_small_error<Half>(d_weight.to_host<float>(), expected.weight, "d_weight");
+  test::require_small_error<Half>(channel.to_host<float>(), expected.weighted_channel, "C");
+  test::require_small_error<Half>(kernel.to_host<float>(), expected.weighted_kernel, "sum of Q over taps");
+  test::require_small_error<Half>(spatial.to_host<float>(), expected.weighted_spatial, "sum of Q over kernels");
+
+  const std::int64_t count = s.output_count() / s.samples;
+  for (std::int64_t n = 0; n < s.samples; ++n) {
+    double inner = 0, squares = 0;
+    for (auto i = static_cast<std::size_t>(n * count); i < static_cast<std::size_t>((n + 1) * count); ++i)
+      inner += static_cast<double>(output[i]) * d_output[i];
+    const double by_channel = sample_sum(channel.to_host<float>(), n, s.in_channels, squares);
+    const double by_kernel = sample_sum(kernel.to_host<float>(), n, c.kernels, squares);
+    const double by_tap = sample_sum(spatial.to_host<float>(), n, s.taps(), squares);
+    const double allowed = (std::is_same_v<Half, bf16> ? 1e-2 : 1e-3) * std::sqrt(squares);
+    INFO("sample " << n << ": " << inner << ", " << by_channel << ", " << by_kernel << ", " << by_tap);
+    CHECK(std::abs(by_channel - inner) <= allowed);
+    CHECK(std::abs(by_kernel - inner) <= allowed);
+    CHECK(std::abs(by_tap - inner) <= allowed);
+  }
+}
+
+TEST_CASE("tensor-core algorithms keep to the precision of 16 bits, gradients and identities included",
+          "[dynamic_conv]") {
+  const std::vector<Case> of_tensor_cores = {
+      {{3, 8, 8, 24, 40, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},
+      {{2, 9, 10, 16, 24, 3, 3, {2, 1, 1, 1}}, 4, true, true, true},
+      {{5, 4, 4, 16, 8, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},
+      {{3, 4, 4, 8, 24, 1, 1, {2, 0, 1, 1}}, 1, true, false, false},
+      {{2, 6, 6, 8, 16, 3, 3, {1, 1, 1, 2}}, 2, true, true, true},  // groups: by the algorithm that is planned instead
+  };
+  for (const Case& c : of_tensor_cores) {
+    for (const Algorithm algorithm : {Algorithm::tensor_core, Algorithm::tensor_core_summed}) {
+      check_norms<bf16>(c, algorithm, 71);
+      check_norms<f16>(c, algorithm, 72);
+    }
+  }
+}
+
+// Where Q is a by-product of the data gradient, and where it is not.
+TEST_CASE("both gradients together are what they are apart", "[dynamic_conv]") {
+  const Case c{{3, 4, 4, 16, 8, 3, 3, {1, 1, 1, 1}}, 4, true, true, true};
+  const ConvShape& s = c.shape;
+  const reference::DynamicConv problem = make_problem<bf16>(c, 73);
+  const OnDevice<bf16> device(problem);
+  const Tensor upstream = tensor_of<bf16>(rounded_to<bf16>(uniform_values(s.output_count(), 74)));
+  struct Results {
+    Tensor d_input, channel, d_weight, kernel, spatial;
+    explicit Results(const Case& c)
+        : d_input(Tensor::empty({c.shape.input_count()}, DType::bf16)),
+          channel(Tensor::empty({c.shape.samples * c.shape.in_channels}, DType::f32)),
+          d_weight(Tensor::empty({c.kernels * c.shape.weight_count()}, DType::f32)),
+          kernel(Tensor::empty({c.shape.samples * c.kernels}, DType::f32)),
+          spatial(Tensor::empty({c.shape.samples * c.shape.taps()}, DType::f32)) {}
+  };
+  for (const Algorithm algorithm : {Algorithm::tiled, Algorithm::tensor_core, Algorithm::tensor_core_summed}) {
+    INFO(conv::name_of(algorithm));
+    const conv::ForceAlgorithm forced(algorithm);
+    const Results apart(c), together(c);
+    const bf16 *input = device.input.data<bf16>(), *weight = device.weight.data<bf16>();
+    conv::dynamic_data_gradient(s, device.attention(), input, weight, upstream.data<bf16>(), apart.d_input.data<bf16>(),
+                                false, apart.channel.data<float>(), main_stream());
+    conv::dynamic_weight_gradient(s, device.attention(), input, weight, upstream.data<bf16>(),
+                                  apart.d_weight.data<float>(), false, apart.kernel.data<float>(),
+                                  apart.spatial.data<float>(), main_stream());
+    conv::dynamic_gradients<bf16>(s, device.attention(), input, weight, upstream.data<bf16>(),
+                                  {.d_input = together.d_input.data<bf16>(),
+                                   .weighted_channel = together.channel.data<float>(),
+                                   .d_weight = together.d_weight.data<float>(),
+                                   .weighted_kernel = together.kernel.data<float>(),
+                                   .weighted_spatial = together.spatial.data<float>()},
+                                  main_stream());
+    const auto floats = [](const std::vector<bf16>& values) {
+      return std::vector<float>(values.begin(), values.end());
+    };
+    CHECK(floats(together.d_input.to_host<bf16>()) == floats(apart.d_input.to_host<bf16>()));
+    CHECK(together.channel.to_host<float>() == apart.channel.to_host<float>());
+    CHECK(together.d_weight.to_host<float>() == apart.d_weight.to_host<float>());
+    CHECK(together.kernel.to_host<float>() == apart.kernel.to_host<float>());
+    CHECK(together.spatial.to_host<float>() == apart.spatial.to_host<float>());
+  }
+}
+
+TEST_CASE("a plan names an algorithm that takes the shape, and a reason", "[dynamic_conv]") {
+  using conv::Direction;
+  const ConvShape wide{2, 8, 8, 64, 64, 3, 3, {1, 1, 1, 1}}, grouped{2, 8, 8, 64, 64, 3, 3, {1, 1, 1, 4}},
+      odd{2, 8, 8, 3, 64, 3, 3, {1, 1, 1, 1}};
+  for (const ConvShape& shape : {wide, grouped, odd})
+    for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::f16})
+      for (const Direction direction : {Direction::forward, Direction::data_gradient, Direction::weight_gradient}) {
+        const conv::Plan plan = conv::plan(shape, 4, dtype, direction);
+        CHECK(conv::takes(plan.algorithm, shape, 4, dtype, direction));
+        CHECK_FALSE(plan.reason.empty());
+      }
+  CHECK(conv::takes(Algorithm::tensor_core, wide, 4, DType::bf16, Direction::forward));
+  CHECK_FALSE(conv::takes(Algorithm::tensor_core, wide, 4, DType::f32, Direction::forward));
+  CHECK_FALSE(conv::takes(Algorithm::tensor_core, grouped, 4, DType::bf16, Direction::forward));
+  CHECK_FALSE(conv::takes(Algorithm::tensor_core, odd, 4, DType::f16, Direction::data_gradient));
+  CHECK(conv::takes(Algorithm::tensor_core, wide, 4, DType::f16, Direction::weight_gradient));
+  CHECK(conv::takes(Algorithm::tensor_core_summed, wide, 4, DType::f16, Direction::weight_gradient));
+  CHECK_FALSE(conv::takes(Algorithm::tensor_core_summed, grouped, 4, DType::f16, Direction::forward));
+  CHECK_FALSE(conv::takes(Algorithm::tensor_core_summed, wide, 4, DType::f64, Direction::forward));
+#if OMNICONV_CUDA
+  const auto planned = [](const ConvShape& shape, std::int64_t kernels) {
+    return conv::plan(shape, kernels, DType::bf16, Direction::weight_gradient).algorithm;
+  };
+  CHECK(planned(wide, 4) == Algorithm::tensor_core);
+  CHECK(planned(wide, 1) == Algorithm::tensor_core_summed);
+  CHECK(planned({2, 4, 4, 64, 64, 3, 3, {1, 1, 1, 1}}, 4) == Algorithm::tensor_core_summed);
+  CHECK(planned(odd, 4) == Algorithm::tiled);
+#endif
 }
 
 }  // namespace
