@@ -12,7 +12,7 @@ namespace omniconv::pytorch {
 namespace {
 
 /// The four attentions as od_conv2d computes them from the layer's logits.
-Results attentions(const ops::AttentionLogits& logits, const Tensor& temperature) {
+Results attention_results(const ops::AttentionLogits& logits, const Tensor& temperature) {
   Results results;
   const auto keep = [&](const char* kind, const Variable& head, const auto& activate) {
     if (!head.defined()) return;
@@ -54,7 +54,7 @@ Results run_layer(const Case& test, DType dtype) {
   // The running statistics, which this moves once more, have been read.
   Tape silent(false);
   const Pass pass{silent, test.training(), module_temperature(test)};
-  results.merge(attentions(layer.attention(pass, Variable(module_input(test, dtype))), pass.temperature));
+  results.merge(attention_results(layer.attention(pass, Variable(module_input(test, dtype))), pass.temperature));
   return results;
 }
 
