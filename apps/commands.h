@@ -12,6 +12,8 @@ void add_bench(CLI::App& program, int& exit_code);
 void add_inspect(CLI::App& program, int& exit_code);
 void add_convert(CLI::App& program, int& exit_code);
 void add_export(CLI::App& program, int& exit_code);
+void add_predict(CLI::App& program, int& exit_code);
+void add_pack(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 
 }  // namespace omniconv

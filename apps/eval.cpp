@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "apps/commands.h"
+#include "apps/model_options.h"
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
@@ -24,13 +25,6 @@ struct EvalCall {
   bool json = false;
 };
 
-std::optional<double> parse_constant_temperature(const std::string& word) {
-  if (word.empty()) return std::nullopt;
-  const TemperatureSchedule schedule = parse_temperature(word);
-  if (schedule.epochs != 0) throw UsageError(concat("[eval] expected --temperature with one number, got ", word));
-  return schedule.end;
-}
-
 /// logits [images, classes] and labels i64 [images], in the order of the file.
 void write_logits(const std::string& path, const Tensor& logits, const ImageSet& set) {
   SafetensorsFile file;
@@ -44,7 +38,7 @@ void write_logits(const std::string& path, const Tensor& logits, const ImageSet&
 
 void eval(const EvalCall& call) {
   const DType precision = parse_precision(call.precision);
-  const std::optional<double> temperature = parse_constant_temperature(call.temperature);
+  const std::optional<double> temperature = parse_constant_temperature("eval", call.temperature);
   if (call.batch_size < 1)
     throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
   check_threads(call.threads);

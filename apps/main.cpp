@@ -3,6 +3,7 @@
 #include <string>
 
 #include "apps/commands.h"
+#include "apps/training/text.h"
 #include "kernels/error.h"
 
 namespace {
@@ -11,10 +12,8 @@ constexpr int failure = 1;
 constexpr int usage_failure = 2;
 
 /// One line, whatever the message has in it.
-void print_error(std::string message) {
-  for (char& c : message)
-    if (c == '\n' || c == '\r') c = ' ';
-  std::fprintf(stderr, "omniconv: %s\n", message.c_str());
+void print_error(const std::string& message) {
+  std::fprintf(stderr, "omniconv: %s\n", omniconv::one_line(message).c_str());
 }
 
 /// "omniconv train", where that is what was called.
@@ -37,6 +36,8 @@ int main(int argc, char** argv) {
     omniconv::add_inspect(program, exit_code);
     omniconv::add_convert(program, exit_code);
     omniconv::add_export(program, exit_code);
+    omniconv::add_predict(program, exit_code);
+    omniconv::add_pack(program, exit_code);
     omniconv::add_synth(program, exit_code);
     program.parse(argc, argv);
     return exit_code;

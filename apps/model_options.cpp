@@ -29,4 +29,12 @@ ModelConfig parse_model(const ModelWords& words) {
   return config;
 }
 
+std::optional<double> parse_constant_temperature(std::string_view where, const std::string& word) {
+  if (word.empty()) return std::nullopt;
+  const TemperatureSchedule schedule = parse_temperature(word);
+  if (schedule.epochs != 0)
+    throw UsageError(concat('[', where, "] expected --temperature with one number, got ", word));
+  return schedule.end;
+}
+
 }  // namespace omniconv

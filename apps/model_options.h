@@ -1,8 +1,10 @@
-// The options that choose a model, for every sub-command that builds one.
+// The options that choose a model, for every sub-command that builds or runs one.
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,5 +24,9 @@ void add_model_options(CLI::App& command, ModelWords& words,
 
 /// @throws UsageError for a word that is none of an option's.
 ModelConfig parse_model(const ModelWords& words);
+
+/// --temperature of a sub-command that runs a checkpoint: one number, or nothing for an empty word.
+/// @throws UsageError `[where] ...` for a schedule.
+std::optional<double> parse_constant_temperature(std::string_view where, const std::string& word);
 
 }  // namespace omniconv

@@ -40,7 +40,7 @@ fs::path folder_of(const fs::path& path) {
   return path;
 }
 
-std::vector<std::string> read_class_names(const fs::path& folder) {
+std::vector<std::string> names_in(const fs::path& folder) {
   const fs::path path = folder / names_file;
   if (!present(path)) {
     return {"airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
@@ -111,7 +111,7 @@ void check_set(std::string_view name, const ImageSet& set, std::int64_t least, s
 void refuse_to_replace_other_data(const fs::path& folder, const std::vector<std::string>& names) {
   bool occupied = present(folder / test_file);
   for (const char* file : train_files) occupied = occupied || present(folder / file);
-  expect(!occupied || read_class_names(folder) == names, where, folder.string(),
+  expect(!occupied || names_in(folder) == names, where, folder.string(),
          ": expected an empty folder, got a data set of other classes: choose another folder, or remove it first");
 }
 
@@ -120,22 +120,30 @@ void refuse_to_replace_other_data(const fs::path& folder, const std::vector<std:
 ImageData read_cifar10(const std::string& path) {
   const fs::path folder = folder_of(path);
   ImageData data;
-  data.class_names = read_class_names(folder);
+  data.class_names = names_in(folder);
   for (const char* file : train_files) read_records(folder / file, data.class_names.size(), data.train);
   read_records(folder / test_file, data.class_names.size(), data.test);
   return data;
 }
 
-void write_cifar10(const std::string& path, const ImageData& data) {
-  expect(!data.class_names.empty() && data.class_names.size() <= most_classes, where, "expected 1 to ", most_classes,
-         " class names, got ", data.class_names.size());
-  std::string names;
-  for (const std::string& name : data.class_names) {
+std::vector<std::string> read_class_names(const std::string& path) {
+  return names_in(folder_of(path));
+}
+
+void check_class_names(const std::vector<std::string>& names) {
+  expect(!names.empty() && names.size() <= most_classes, where, "expected 1 to ", most_classes, " class names, got ",
+         names.size());
+  for (const std::string& name : names) {
     const bool readable = !name.empty() && name.find_first_of("\r\n") == std::string::npos && name.front() != ' ' &&
                           name.front() != '\t' && name.back() != ' ' && name.back() != '\t';
     expect(readable, where, "expected class names on one line without blanks around them, got ", in_quotes(name));
-    names += name + '\n';
   }
+}
+
+void write_cifar10(const std::string& path, const ImageData& data) {
+  check_class_names(data.class_names);
+  std::string names;
+  for (const std::string& name : data.class_names) names += name + '\n';
   check_set("training", data.train, static_cast<std::int64_t>(train_files.size()), data.class_names.size());
   check_set("test", data.test, 1, data.class_names.size());
 

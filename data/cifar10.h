@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "data/images.h"
 
@@ -16,6 +17,12 @@ namespace omniconv {
 /// @throws Error `[cifar10] FILE: expected ..., got ...`, with record and byte offset, for a missing, unreadable, empty
 /// or truncated file and for a label that the class list does not have.
 ImageData read_cifar10(const std::string& path);
+
+/// The class names alone, from the same places. @throws Error as read_cifar10 does for them.
+std::vector<std::string> read_class_names(const std::string& path);
+
+/// @throws Error unless `names` can stand in a batches.meta.txt: 1 to 256, each a line that reads back as it was.
+void check_class_names(const std::vector<std::string>& names);
 
 /// Writes `data` in that layout into the folder `path`, which is created; training images are spread evenly over the
 /// five files, in order. Each file is written all or nothing. Data sets of the same class names are replaced.

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <sstream>
 
 #include "engine/files.h"
 #include "models/checkpoint.h"
@@ -68,6 +69,20 @@ double infer_reduction(const Tensors& tensors, const std::map<std::string, std::
   fail("checkpoint", source, ": expected attention widths of one reduction up to 1, got others");
 }
 
+/// Class names as metadata holds them, one a line, and back.
+std::string lines_of(const std::vector<std::string>& names) {
+  std::string lines;
+  for (const std::string& name : names) lines += (lines.empty() ? "" : "\n") + name;
+  return lines;
+}
+
+std::vector<std::string> split_lines(const std::string& lines) {
+  std::vector<std::string> names;
+  std::istringstream input(lines);
+  for (std::string name; std::getline(input, name);) names.push_back(name);
+  return names;
+}
+
 }  // namespace
 
 std::string exact_text(double value) {
@@ -98,6 +113,7 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
       {"attention_norm", std::string(name_of(config.attention_norm))},
       {"attention_init", std::string(name_of(config.attention_init))}};
   if (config.folded) metadata["folded"] = "yes";  // for readers; names tell as well
+  if (!config.class_names.empty()) metadata["class_names"] = lines_of(config.class_names);
   return metadata;
 }
 
@@ -126,6 +142,8 @@ ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string,
       config.attention_norm = parse_attention_norm(found->second);
     if (const auto found = metadata.find("attention_init"); found != metadata.end())
       config.attention_init = parse_attention_init(found->second);
+    if (const auto found = metadata.find("class_names"); found != metadata.end())
+      config.class_names = split_lines(found->second);
     check(config);
   } catch (const UsageError& error) {
     fail("checkpoint", source, ": expected the tensors of a known model, got one where ", error.what());

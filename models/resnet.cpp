@@ -62,6 +62,8 @@ void check(const ModelConfig& config) {
           config.kernels);
   require(config.reduction > 0 && config.reduction <= 1, "a reduction in (0, 1], got ", config.reduction);
   require(config.classes >= 2 && config.classes <= 256, "2 to 256 classes, got ", config.classes);
+  require(config.class_names.empty() || static_cast<std::int64_t>(config.class_names.size()) == config.classes,
+          config.classes, " class names, got ", config.class_names.size());
 }
 
 ResNet::ResNet(const ModelConfig& config, ParameterStore& store)

@@ -32,6 +32,7 @@ struct ModelConfig {
   AttentionNorm attention_norm = AttentionNorm::batch;
   AttentionInit attention_init = AttentionInit::kaiming;
   bool folded = false;  ///< batch norms are part of the convolutions before them (models/folding.h): for inference
+  std::vector<std::string> class_names = {};  ///< [classes], each on one line, or empty where they are not known
 
   bool dynamic() const;
   friend bool operator==(const ModelConfig&, const ModelConfig&) = default;
@@ -41,7 +42,8 @@ struct ModelConfig {
 const std::vector<std::string>& model_names();
 
 /// @throws UsageError for an unknown model, a width that is no multiple of 8, kernels outside [1, 16], kernels above 1
-/// with a static model, a reduction outside (0, 1], fewer than 2 classes.
+/// with a static model, a reduction outside (0, 1], fewer than 2 classes, class names of
+/// another number.
 void check(const ModelConfig& config);
 
 /// The configuration as strings for a checkpoint's metadata, and back. What is absent is inferred from names and shapes

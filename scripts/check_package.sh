@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/install.sh
 
-omniconv_install "${omniconv_packages[@]}" libstb-dev doxygen
+omniconv_install "${omniconv_packages[@]}" doxygen
 omniconv_build cpu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

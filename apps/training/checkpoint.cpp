@@ -28,6 +28,7 @@ void load_weights(const std::string& path, Model& model) {
   stored.attention_norm = asked.attention_norm;
   stored.attention_init = asked.attention_init;
   stored.reduction = asked.reduction;
+  stored.class_names = asked.class_names;
   if (!stored.dynamic()) stored.downsample = asked.downsample;
   expect(stored.folded == asked.folded, where, path,
          ": expected a checkpoint with batch norms, got a folded one: take the checkpoint that was folded");

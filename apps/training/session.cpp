@@ -38,6 +38,7 @@ std::unique_ptr<Trainer> make_trainer(Recipe& recipe) {
   const auto classes = static_cast<std::int64_t>(data.class_names.size());
   expect(classes >= 2, "data", recipe.data, ": expected at least 2 classes, got ", classes);
   recipe.model.classes = classes;
+  recipe.model.class_names = data.class_names;
   return std::make_unique<Trainer>(recipe, data);
 }
 
