@@ -12,7 +12,9 @@ void add_bench(CLI::App& program, int& exit_code);
 void add_inspect(CLI::App& program, int& exit_code);
 void add_convert(CLI::App& program, int& exit_code);
 void add_export(CLI::App& program, int& exit_code);
+void add_attention(CLI::App& program, int& exit_code);
 void add_predict(CLI::App& program, int& exit_code);
+void add_report(CLI::App& program, int& exit_code);
 void add_pack(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 

@@ -36,7 +36,9 @@ int main(int argc, char** argv) {
     omniconv::add_inspect(program, exit_code);
     omniconv::add_convert(program, exit_code);
     omniconv::add_export(program, exit_code);
+    omniconv::add_attention(program, exit_code);
     omniconv::add_predict(program, exit_code);
+    omniconv::add_report(program, exit_code);
     omniconv::add_pack(program, exit_code);
     omniconv::add_synth(program, exit_code);
     program.parse(argc, argv);

@@ -36,6 +36,8 @@ class Graph {
   const std::vector<GraphNode>& nodes() const { return nodes_; }
   /// Shape that a value had, its number of samples included.
   const Shape& shape(int value) const { return values_.at(static_cast<std::size_t>(value)).shape(); }
+  /// The value as the recorded pass computed it.
+  const Variable& value(int value) const { return values_.at(static_cast<std::size_t>(value)); }
   int value_count() const { return static_cast<int>(values_.size()); }
   /// Index of the last node that reads `value`, `GraphNode::none` if no node does.
   int last_reader(int value) const;

@@ -22,7 +22,7 @@ constexpr const char* program_key = "program";
 constexpr const char* program_name = "omniconv train";
 constexpr const char* own_names[] = {RunFolder::resume_name,  // first: without it nothing can be mixed up
                                      RunFolder::last_name,   RunFolder::best_name,  RunFolder::metrics_name,
-                                     RunFolder::steps_name,  RunFolder::config_name};
+                                     RunFolder::steps_name,  RunFolder::report_name, RunFolder::config_name};
 
 std::optional<std::string> read_if_present(const std::string& path) {
   std::error_code error;

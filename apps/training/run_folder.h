@@ -1,4 +1,4 @@
-// The folder of a run: config.json, metrics.jsonl, steps.jsonl, last, best and resume.safetensors.
+// The folder of a run: config.json, metrics.jsonl, steps.jsonl, last, best and resume.safetensors, report.html.
 //
 // Every file but steps.jsonl is replaced whole, so that a reader sees the old or the new one. resume.safetensors is
 // written last and alone decides where a run stands; what the others hold beyond it is dropped when the run goes on.
@@ -27,6 +27,7 @@ class RunFolder {
   static constexpr const char* steps_name = "steps.jsonl";
   static constexpr const char* last_name = "last.safetensors";
   static constexpr const char* best_name = "best.safetensors";
+  static constexpr const char* report_name = "report.html";
   static constexpr const char* resume_name = "resume.safetensors";
 
   /// Creates the folder where it is missing and tries that files can be written there.

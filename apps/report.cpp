@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/commands.h"
+#include "apps/report/pages.h"
+#include "apps/training/checkpoint.h"
+#include "apps/training/evaluator.h"
+#include "apps/training/json_text.h"
+#include "apps/training/options.h"
+#include "apps/training/progress.h"
+#include "apps/training/run_folder.h"
+#include "engine/device.h"
+#include "engine/files.h"
+
+namespace omniconv {
+namespace {
+
+struct ReportCall {
+  std::vector<std::string> runs;
+  std::string data, out;
+  std::optional<std::int64_t> threads;
+  bool json = false;
+};
+
+/// Images from which attention maps are drawn: more would not change what is seen.
+constexpr std::int64_t attention_images = 1000;
+
+/// What the run's checkpoint, the best one where there is one, makes of the test images.
+RunDetails details_of(const RunRecord& run, const std::string& data_path) {
+  const RunFolder folder(run.path);
+  std::error_code error;
+  RunDetails details;
+  details.checkpoint = std::filesystem::exists(folder.file(RunFolder::best_name), error) ? RunFolder::best_name
+                                                                                         : RunFolder::last_name;
+  const LoadedModel loaded = load_model(folder.file(details.checkpoint.c_str()), DType::f32);
+  const Model& model = *loaded.model;
+  const ImageData data = load_data(data_path);
+  const auto classes = static_cast<std::int64_t>(data.class_names.size());
+  expect(classes == model.config.classes, "report", data_path, ": expected data of ", model.config.classes,
+         " classes, as the checkpoint has, got ", classes);
+  const Tensor logits = Tensor::empty({data.test.count(), classes}, DType::f32);
+  evaluate(model, Dataset(data.test), evaluation_batch_size, logits);
+  details.test = test_results(logits.to_doubles(), data.test, data.class_names);
+  if (model.config.dynamic())
+    details.attention = attention_statistics(model, first_images(data.test, attention_images), data.class_names);
+  return details;
+}
+
+void report(const ReportCall& call) {
+  const bool comparing = call.runs.size() > 1;
+  if (comparing && call.out.empty())
+    throw UsageError("[report] expected --out with the file for a comparison of several runs, got none");
+  if (comparing && !call.data.empty())
+    throw UsageError("[report] expected --data with one run, got it with several, whose comparison needs no data");
+  check_threads(call.threads);
+  std::vector<RunRecord> runs;
+  for (const std::string& path : call.runs) runs.push_back(read_run(path));
+  const std::string out = call.out.empty() ? RunFolder(call.runs[0]).file(RunFolder::report_name) : call.out;
+  expect_writable("report", out);
+  if (comparing) {
+    write_file("report", out, comparison_page(runs));
+  } else {
+    require_device();
+    if (call.threads) set_threads(static_cast<int>(*call.threads));
+    const std::string data = call.data.empty() ? runs[0].setting("data") : call.data;
+    write_file("report", out, run_page(runs[0], details_of(runs[0], data)));
+  }
+  const nlohmann::ordered_json json = {{"report", out}};
+  std::printf("%s\n", call.json ? json_line(json).c_str() : concat("Written: ", out).c_str());
+}
+
+}  // namespace
+
+void add_report(CLI::App& program, int& exit_code) {
+  const auto call = std::make_shared<ReportCall>();
+  CLI::App& command = *program.add_subcommand("report", "A page about a run, or one that compares several.");
+  command.add_option("RUN", call->runs, "Run folders; several are compared")->required();
+  command.add_option("--data", call->data, "The run's data, if they no longer lie where its config.json says");
+  command.add_option("--out", call->out, "HTML file to write (default for one run: report.html in its folder)");
+  command.add_option("--threads", call->threads, "Host threads (no result depends on them)");
+  command.add_flag("--json", call->json, "The file's name as one JSON object on stdout");
+  command.callback([call, &exit_code] {
+    report(*call);
+    exit_code = 0;
+  });
+}
+
+}  // namespace omniconv

@@ -1,0 +1,23 @@
+// Curves as SVG for a page that stands by itself: colours are the page's (apps/report/pages.cpp), text is HTML-escaped.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace omniconv {
+
+struct Series {
+  std::string name;
+  std::vector<std::pair<double, double>> points;  ///< x ascending; points that are not finite are left out
+};
+
+/// A figure of its title, a legend where there are several series, and the curves over x with round tick marks. Every
+/// point tells its values under the pointer. Empty for series without a point.
+std::string line_chart(std::string_view title, std::string_view x_name, const std::vector<Series>& series);
+
+/// `text` where HTML and XML expect text or the value of an attribute in double quotes.
+std::string escape(std::string_view text);
+
+}  // namespace omniconv

@@ -1,0 +1,169 @@
+// Pages about runs: what is read, what is drawn, and that nothing in them can break out or reach out.
+#include <cmath>
+#include <limits>
+#include <regex>
+
+#include "apps/report/pages.h"
+#include "tests/apps/program.h"
+#include "tests/apps/small_runs.h"
+
+namespace omniconv::test {
+namespace {
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+  std::size_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  return count;
+}
+
+/// No script, no address but XML's name of SVG, and every element that is opened is closed.
+void check_stands_by_itself(const std::string& html) {
+  CHECK(count_of(html, "<script") == 0);
+  CHECK(count_of(html, "://") == count_of(html, "xmlns=\"http://www.w3.org/2000/svg\""));
+  CHECK(count_of(html, "url(") == 0);
+  for (const char* element : {"div", "table", "tr", "td", "th", "figure", "svg", "text", "details", "p", "span", "b"}) {
+    INFO(element);
+    const std::string name = element;
+    CHECK(count_of(html, concat("<", name, ">")) + count_of(html, concat("<", name, " ")) == count_of(html, concat("</", name, ">")));
+  }
+}
+
+void write_run(const std::string& folder, const std::string& config, const std::string& metrics) {
+  std::filesystem::create_directories(folder);
+  write_text(folder + "/config.json", config);
+  write_text(folder + "/metrics.jsonl", metrics);
+}
+
+TEST_CASE("a run is read column by column, whatever its lines have") {
+  const TemporaryFolder folder;
+  write_run(folder.file("run"), R"({"model": "od_resnet18", "lr": 0.5, "lr_milestones": [1, 2]})",
+            "{\"epoch\": 1, \"train_loss\": 3.0, \"test_accuracy\": 0.25}\n"
+            "{\"epoch\": 2, \"stage\": \"joint\", \"val_accuracy\": 0.5, \"test_accuracy\": null}\n"
+            "{\"epoch\": 3, \"train_loss\": 1.0, \"val_accuracy\": 0.5}\n");
+  const RunRecord run = read_run(folder.file("run"));
+  CHECK(run.setting("model") == "od_resnet18");
+  CHECK(run.setting("lr") == "0.5");
+  CHECK(run.setting("lr_milestones") == "[1,2]");
+  CHECK(run.setting("nothing").empty());
+  CHECK(run.has("val_accuracy"));
+  CHECK_FALSE(run.has("stage"));
+  CHECK(run.chosen_by() == "val_accuracy");
+  CHECK(run.best_line() == 1);
+  const Series curve = run.curve("train_loss", "loss");
+  REQUIRE(curve.points.size() == 3);
+  CHECK(curve.points[2] == std::pair<double, double>{3, 1});
+  CHECK(std::isnan(curve.points[1].second));
+
+  const auto error = [&](const std::string& config, const std::string& metrics) {
+    write_run(folder.file("bad"), config, metrics);
+    return message_of<Error>([&] { read_run(folder.file("bad")); });
+  };
+  CHECK_THAT(error("[]", "{\"epoch\": 1}"), ContainsSubstring("config.json: expected the JSON of a run"));
+  CHECK_THAT(error("{}", ""), ContainsSubstring("metrics.jsonl: expected the metrics of at least one epoch"));
+  CHECK_THAT(error("{}", "{\"epoch\": 1}\n{\"epo"), ContainsSubstring("metrics.jsonl: expected the JSON of a run"));
+  CHECK_THAT(message_of<Error>([&] { read_run(folder.file("none")); }), ContainsSubstring("expected a readable file"));
+}
+
+TEST_CASE("a chart shows what is finite, with round tick marks") {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  CHECK(line_chart("t", "epoch", {}).empty());
+  CHECK(line_chart("t", "epoch", {{"a", {{1, nan}}}}).empty());
+  const std::string chart =
+      line_chart("<loss>", "epoch", {{"a&b", {{1, 0.12}, {2, nan}, {3, 0.48}}}, {"none", {{1, nan}}}, {"c", {{2, 0.3}}}});
+  CHECK(count_of(chart, "<polyline") == 2);
+  CHECK(count_of(chart, "<circle") == 3);
+  CHECK_THAT(chart, ContainsSubstring("&lt;loss&gt;") && ContainsSubstring("a&amp;b, epoch 3: 0.48"));
+  for (const char* tick : {">0.1<", ">0.2<", ">0.3<", ">0.4<", ">0.5<"}) CHECK_THAT(chart, ContainsSubstring(tick));
+  // 0.1 to 0.5 over 210 pixels above 222: 0.12 lies at 222 − 0.05 · 210, x from 1 to 3 over 488 pixels from 58 on.
+  CHECK_THAT(chart, ContainsSubstring("points=\"58.0,211.5 546.0,22.5 \""));
+  check_stands_by_itself(chart);
+  CHECK_THAT(line_chart("flat", "epoch", {{"a", {{1, 7}}}}), ContainsSubstring(">7<"));
+}
+
+TEST_CASE("classes are counted and the most confident mistakes come first") {
+  const ImageData data = make_synthetic(2, 5, 4);
+  ImageSet set = data.test;
+  set.labels = {0, 1, 1, 0};
+  const std::vector<double> logits = {2, 0, 1, 0, 0, 3, 0, 5};  // right, surely wrong, right, most surely wrong
+  const TestResults results = test_results(logits, set, {"a", "b"});
+  CHECK(results.confusion == std::vector<std::int64_t>{1, 1, 1, 1});
+  REQUIRE(results.mistakes.size() == 2);
+  CHECK(results.mistakes[0].image == 3);
+  CHECK(results.mistakes[0].truth == 0);
+  CHECK(results.mistakes[0].guess.label == 1);
+  CHECK(results.mistakes[0].guess.probability == Approx(1 / (1 + std::exp(-5.0))));
+  CHECK(results.mistakes[1].image == 1);
+  const std::size_t pixels = 32 * 32;
+  CHECK(results.pictures[1].pixels[3 * 33 + 1] == set.images[(1 * 3 + 1) * pixels + 33]);
+  CHECK_THAT(message_of<Error>([&] { test_results({logits.data(), 6}, set, {"a", "b"}); }),
+             ContainsSubstring("expected logits of 4 images and 2 classes, got 6"));
+  const std::vector<double> bad = {0, std::numeric_limits<double>::infinity()};
+  CHECK_THAT(message_of<Error>([&] { most_probable(bad, 1); }), ContainsSubstring("expected finite logits, got inf"));
+}
+
+TEST_CASE("names from files cannot break out of a page") {
+  RunRecord run{"runs/<b>\"x\"", {{"model", "<script>"}, {"epochs", "2"}}, {}};
+  run.metrics = {{"epoch", {1, 2}}, {"test_accuracy", {0.5, 0.25}}, {"train_loss", {2, 1}}};
+  RunDetails details{"best.safetensors", {{"a</td>", "<i>b"}, {3, 1, 0, 4}, {{0, 0, {1, 0.75}}}, {}}, {}};
+  details.test.pictures.push_back({1, 1, {1, 2, 3}});
+  AttentionStatistics attention{{"a", "b"}, {4, 4}, {{"layer<1>", {}, {}, {{"kernel", "uniform", "it is > 0.99"}}}}};
+  attention.layers[0].maps.push_back({"kernel", 2, {0, 1, 1, 0}, {0, 0, 0, 0}, {0.5, 0.5}, {0, 0}, 0, 1});
+  details.attention = attention;
+  const std::string page = run_page(run, details);
+  check_stands_by_itself(page);
+  CHECK_THAT(page, ContainsSubstring("runs/&lt;b&gt;&quot;x&quot;") && ContainsSubstring("a&lt;/td&gt;") &&
+                       ContainsSubstring("layer&lt;1&gt;") && ContainsSubstring("it is &gt; 0.99"));
+  CHECK_THAT(page, ContainsSubstring("<td style=\"--share:0.56\">3</td>") && ContainsSubstring("<b>0.5000</b>"));
+  // Of one pixel, whose bytes are known: PNG's signature in base64.
+  CHECK(count_of(page, "src=\"data:image/png;base64,iVBORw0KGgo") == 2);
+
+  RunRecord other = run;
+  other.path = "other";
+  other.configuration[0].second = "resnet18";
+  const std::string comparison = comparison_page({run, other});
+  check_stands_by_itself(comparison);
+  CHECK_THAT(comparison, ContainsSubstring("<th>model</th>") && !ContainsSubstring("<th>epochs</th>"));
+  CHECK(count_of(comparison, "<polyline") == 4);
+}
+
+TEST_CASE("omniconv report writes a page into the run's folder, and one that compares runs") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), first = folder.file("a&b"), second = folder.file("static");
+  TrainOptions options = small_options(data, first);
+  REQUIRE(train_quietly(options) == 0);
+  options = small_options(data, second);
+  options.recipe.model.model = "resnet18";
+  options.recipe.model.kernels = 1;
+  REQUIRE(train_quietly(options) == 0);
+
+  REQUIRE(run({"report", first}).exit_code == 0);
+  const std::string page = read_text(first + "/report.html");
+  check_stands_by_itself(page);
+  CHECK_THAT(page, ContainsSubstring("a&amp;b") && ContainsSubstring("Temperature") && ContainsSubstring("layer4.1.conv2"));
+  std::int64_t counted = 0;
+  const std::regex cell("--share:[0-9.]+\">([0-9]+)<");
+  for (std::sregex_iterator match(page.begin(), page.end(), cell), end; match != end; ++match)
+    counted += std::stoll((*match)[1]);
+  CHECK(counted == 20);
+
+  const std::string comparison = folder.file("compare.html");
+  const Outcome compared = run({"report", first, second, "--out", comparison, "--json"});
+  REQUIRE(compared.exit_code == 0);
+  CHECK(nlohmann::json::parse(compared.out).at("report") == comparison);
+  check_stands_by_itself(read_text(comparison));
+  REQUIRE(run({"report", second, "--data", data, "--out", folder.file("second.html")}).exit_code == 0);
+  CHECK(count_of(read_text(folder.file("second.html")), "<h2>Attention") == 0);
+  CHECK_FALSE(std::filesystem::exists(second + "/report.html"));
+
+  check_one_line_error({"report", first, second}, 2, "[report] expected --out");
+  check_one_line_error({"report", first, second, "--out", comparison, "--data", data}, 2, "--data with one run");
+  check_one_line_error({"report", folder.file("nowhere")}, 1, "config.json: expected a readable file");
+  check_one_line_error({"report", first, "--data", folder.file("nowhere")}, 1, "got no such folder");
+  // A new run into the folder leaves no page about the old one.
+  options.out = first;
+  REQUIRE(train_quietly(options) == 0);
+  CHECK_FALSE(std::filesystem::exists(first + "/report.html"));
+}
+
+}  // namespace
+}  // namespace omniconv::test
