@@ -37,10 +37,6 @@ struct BenchCall {
 Recipe recipe_of(const BenchCall& call) {
   Recipe recipe;
   recipe.model = parse_model(call.model);
-  const bool kernels_given = std::any_of(call.model_options.begin(), call.model_options.end(), [](const auto& option) {
-    return option.first == "kernels" && option.second->count() > 0;
-  });
-  if (!kernels_given) recipe.model.kernels = default_kernels(recipe.model.model);
   if (call.inference) {
     if (call.batch_size < 1)
       throw UsageError(concat("[bench] expected --batch-size of at least 1, got ", call.batch_size));
@@ -59,11 +55,13 @@ Recipe recipe_of(const BenchCall& call) {
   return recipe;
 }
 
-ImageSet random_images(std::int64_t count, std::int64_t classes) {
+ImageSet random_images(std::int64_t count, const ModelConfig& model) {
   ImageSet set;
+  set.extent = model.image_size;
   Draws draws(0, DrawPurpose::synthetic_train, 0);
-  set.images.resize(static_cast<std::size_t>(count * image_bytes));
+  set.images.resize(static_cast<std::size_t>(count * image_channels * set.extent * set.extent));
   for (std::uint8_t& pixel : set.images) pixel = static_cast<std::uint8_t>(draws.below(256));
+  const std::int64_t classes = std::min<std::int64_t>(model.classes, 256);  // a label is a byte
   for (std::int64_t i = 0; i < count; ++i) set.labels.push_back(static_cast<std::uint8_t>(i % classes));
   return set;
 }
@@ -80,7 +78,7 @@ class Steps {
   Steps(const Model& model, const Recipe& recipe)
       : model_(model),
         precision_(recipe.precision),
-        dataset_(random_images(recipe.batch_size, recipe.model.classes)),
+        dataset_(random_images(recipe.batch_size, recipe.model)),
         order_(Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true))),
         sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
     sgd_.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
@@ -89,6 +87,7 @@ class Steps {
 
   /// From the gathering of the batch to the new weights.
   void run() {
+    model_.set_step(static_cast<std::int64_t>(step_));
     const Batch batch = dataset_.gather(order_, precision_, {true, 0, step_++});
     train_on_batch(model_, sgd_, batch, totals_.data());
   }
@@ -125,7 +124,7 @@ void bench_inference(const BenchCall& call, const ModelConfig& config) {
   Console console(call.json ? stderr : stdout);
   console.print(concat(describe(config), ": inference on ", device_kind(), ", ", device_name(), ", ", call.steps,
                        " calls of each form in turns"));
-  const auto timings = time_inference(config, batch_sizes, call.steps, image_extent, [&](std::int64_t finished) {
+  const auto timings = time_inference(config, batch_sizes, call.steps, config.image_size, [&](std::int64_t finished) {
     if (console.due()) console.show(concat(finished, " calls"));
   });
   console.print("form      batch   median ms      p95 ms    images/s");
@@ -152,7 +151,8 @@ void bench(const BenchCall& call) {
   const Model model(recipe.model, 0, recipe.precision);
   console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
   console.print(concat(device_kind(), ", ", device_name(), ", ", name_of(recipe.precision), ", batch ",
-                       recipe.batch_size, ", ", call.steps, " steps"));
+                       recipe.batch_size, " of ", recipe.model.image_size, "x", recipe.model.image_size, ", ",
+                       call.steps, " steps"));
   Steps steps(model, recipe);
   const auto step = [&] { steps.run(); };
   const std::int64_t recorded_steps = call.steps - warm_up_steps;
@@ -185,11 +185,16 @@ void bench(const BenchCall& call) {
     print_ablation(ablations, console);
   }
   if (!call.json) return;
-  nlohmann::ordered_json json = {{"model", recipe.model.model}, {"kernels", recipe.model.kernels},
-                                       {"width", recipe.model.width}, {"batch_size", recipe.batch_size},
-                                       {"precision", call.precision},
-                                       {"step_seconds", seconds},     {"images_per_second", images_per_second},
-                                       {"peak_bytes", peak_bytes},    {"peak_rss_bytes", peak_rss_bytes}};
+  nlohmann::ordered_json json = {{"model", recipe.model.model},
+                                 {"kernels", recipe.model.kernels},
+                                 {"width", recipe.model.width},
+                                 {"image_size", recipe.model.image_size},
+                                 {"batch_size", recipe.batch_size},
+                                 {"precision", call.precision},
+                                 {"step_seconds", seconds},
+                                 {"images_per_second", images_per_second},
+                                 {"peak_bytes", peak_bytes},
+                                 {"peak_rss_bytes", peak_rss_bytes}};
   if (call.layers) json["layers"] = layers_json(layers, step_seconds);
   if (call.ablate) json["ablation"] = ablation_json(ablations);
   std::printf("%s\n", json.dump().c_str());

@@ -8,7 +8,6 @@
 #include "apps/training/progress.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
-#include "data/images.h"
 #include "engine/device.h"
 
 namespace omniconv {
@@ -25,7 +24,7 @@ void export_model(const ExportCall& call) {
   const LoadedModel loaded = load_model(call.checkpoint, DType::f32);
   const Model& model = *loaded.model;
   expect_writable("export", call.out);
-  export_onnx(model, image_extent, call.opset, call.out);
+  export_onnx(model, model.config.image_size, call.opset, call.out);
   const std::string at = model.config.dynamic() ? text(" at temperature %g", loaded.temperature) : "";
   std::printf("%s%s as ONNX, opset %lld, in %s (%s bytes)\n", describe(model.config).c_str(), at.c_str(),
               static_cast<long long>(call.opset), call.out.c_str(),

@@ -8,12 +8,9 @@
 #include "apps/training/checkpoint.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
-#include "engine/safetensors.h"
 
 namespace omniconv {
 namespace {
-
-constexpr std::int64_t image_extent = 32;
 
 struct InspectCall {
   std::string checkpoint;
@@ -84,39 +81,42 @@ void print_text(const ModelConfig& config, const std::vector<Row>& rows, const C
                 row.type.c_str(), grouped(row.count).c_str());
   std::printf("\nparameters          %13s\n", grouped(parameters_in(rows)).c_str());
   for (const auto& [part, count] : totals_of(rows)) std::printf("  %-18s%13s\n", part.c_str(), grouped(count).c_str());
-  std::printf("\nmultiply-accumulates of one %dx%d image\n", static_cast<int>(image_extent),
-              static_cast<int>(image_extent));
+  const int size = static_cast<int>(config.image_size);
+  std::printf("\nmultiply-accumulates of one %dx%d image\n", size, size);
   for (const auto& [part, count] : parts_of(cost)) std::printf("  %-18s%13s\n", part, grouped(count).c_str());
 }
 
 void inspect(const InspectCall& call) {
-  const bool names_model = std::any_of(call.model_options.begin(), call.model_options.end(),
-                                       [](const auto& option) { return option.second->count() > 0; });
+  const bool names_model = std::any_of(call.model_options.begin(), call.model_options.end(), [](const auto& option) {
+    return option.second->count() > 0 && option.first != "image_size";  // an image has a size whatever the model
+  });
   if (!call.checkpoint.empty() && names_model)
     throw UsageError("[inspect] expected --checkpoint or the options of a model, got both");
   if (call.checkpoint.empty() && !names_model)
     throw UsageError("[inspect] expected --checkpoint or --model, got neither");
 
-  std::map<std::string, HostTensor> tensors;
+  std::map<std::string, ParameterStore::FileTensor> tensors;
   ModelConfig config;
   if (call.checkpoint.empty()) {
     config = parse_model(call.model);
-    const bool kernels_given = std::any_of(call.model_options.begin(), call.model_options.end(), [](const auto& option) {
-      return option.first == "kernels" && option.second->count() > 0;
-    });
-    if (!kernels_given) config.kernels = default_kernels(config.model);
+    check(config);
   } else {
-    SafetensorsFile file = read_safetensors(call.checkpoint);
-    tensors = without_module_prefix(std::move(file.tensors));
-    config = config_from_file(tensors, file.metadata, call.checkpoint);
+    const Checkpoint checkpoint = read_checkpoint(call.checkpoint);
+    config = checkpoint.config;
+    if (call.model.image_size) config.image_size = *call.model.image_size;
+    check(config);
+    for (const auto& [name, tensor] : checkpoint.file.tensors)
+      tensors.emplace(name, ParameterStore::FileTensor{tensor.dtype, tensor.shape});
   }
-  const Model model(config, 0);
-  if (call.checkpoint.empty()) tensors = model.store.state();
+  // Declared, not allocated: the largest models have gigabytes of parameters.
+  ParameterStore store(DType::f32, 0);
+  const ResNet net(config, store);
+  if (call.checkpoint.empty()) tensors = store.layout();
 
   std::vector<Row> rows;
   for (const auto& [name, tensor] : tensors)
     rows.push_back({name, concat(tensor.shape), std::string(name_of(tensor.dtype)), element_count(tensor.shape)});
-  const Cost cost = model.net.cost(image_extent, image_extent);
+  const Cost cost = net.cost(config.image_size, config.image_size);
   if (call.json)
     print_json(config, rows, cost);
   else

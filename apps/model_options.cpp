@@ -6,15 +6,21 @@ namespace omniconv {
 
 void add_model_options(CLI::App& command, ModelWords& words,
                        std::vector<std::pair<std::string, const CLI::Option*>>& options) {
-  std::string names;
-  for (const std::string& name : model_names()) names += (names.empty() ? "" : ", ") + name;
-  ModelConfig& config = words.config;
   const auto keep = [&](const char* key, CLI::Option* option) { options.emplace_back(key, option); };
-  keep("model", command.add_option("--model", config.model, "One of " + names));
-  keep("width", command.add_option("--width", config.width, "Channels of the first layer, a multiple of 8"));
-  keep("kernels", command.add_option("--kernels", config.kernels, "Kernels K of an ODConv (1 for static models)"));
-  keep("reduction", command.add_option("--reduction", config.reduction, "Width of the attention over its input's"));
-  keep("downsample", command.add_option("--downsample", words.downsample, "1x1 shortcut convolutions: odconv, static"));
+  keep("model", command.add_option("--model", words.model, "One of " + model_names()));
+  keep("stem",
+       command.add_option("--stem", words.stem,
+                          "First layers: cifar (3x3), imagenet (7x7 of stride 2, max-pool; the official form)"));
+  keep("width", command.add_option("--width", words.width, "Channels of the first layer, a multiple of 8"));
+  keep("kernels", command.add_option("--kernels", words.kernels, "Kernels K of an ODConv (4; 1 for static models)"));
+  keep("reduction", command.add_option("--reduction", words.reduction, "Width of the attention over its input's"));
+  keep("downsample", command.add_option("--downsample", words.downsample,
+                                        "1x1 shortcut convolutions: odconv (for cifar), static (for imagenet)"));
+  keep("classes", command.add_option("--classes", words.classes, "Classes (those of the data, else 10 or 1000)"));
+  keep("image_size", command.add_option("--image-size", words.image_size,
+                                        "Height and width of images (those of the data, else 32 or 224)"));
+  keep("dropout", command.add_option("--dropout", words.dropout,
+                                     "Dropout before the classifier (0; 0.1 for dynamic models with stem imagenet)"));
   keep("attention_norm", command.add_option("--attention-norm", words.attention_norm,
                                             "Norm of the attention trunk: batch, frozen, layer"));
   keep("attention_init",
@@ -22,8 +28,14 @@ void add_model_options(CLI::App& command, ModelWords& words,
 }
 
 ModelConfig parse_model(const ModelWords& words) {
-  ModelConfig config = words.config;
-  config.downsample = parse_downsample(words.downsample);
+  ModelConfig config = default_config(words.model, parse_stem(words.stem));
+  config.width = words.width;
+  config.kernels = words.kernels.value_or(config.kernels);
+  config.reduction = words.reduction;
+  if (words.downsample) config.downsample = parse_downsample(*words.downsample);
+  config.classes = words.classes.value_or(config.classes);
+  config.image_size = words.image_size.value_or(config.image_size);
+  config.dropout = words.dropout.value_or(config.dropout);
   config.attention_norm = parse_attention_norm(words.attention_norm);
   config.attention_init = parse_attention_init(words.attention_init);
   return config;

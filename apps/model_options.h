@@ -12,10 +12,14 @@
 
 namespace omniconv {
 
-/// The options as words, before they are parsed.
+/// The options as they are written; what is absent follows from model and stem.
 struct ModelWords {
-  ModelConfig config;
-  std::string downsample = "odconv", attention_norm = "batch", attention_init = "kaiming";
+  std::string model = "od_resnet18", stem = "cifar", attention_norm = "batch", attention_init = "kaiming";
+  std::int64_t width = ModelConfig{}.width;
+  double reduction = ModelConfig{}.reduction;
+  std::optional<std::string> downsample;
+  std::optional<std::int64_t> kernels, classes, image_size;
+  std::optional<double> dropout;
 };
 
 /// Declares the options; each goes to `options` with its key in a recipe's JSON.

@@ -66,8 +66,9 @@ void predict(const PredictCall& call) {
   const std::int64_t classes = model.config.classes;
   const std::vector<std::string> names = class_names(model.config, call.data);
   ImageSet set;
+  set.extent = model.config.image_size;
   for (const std::string& path : call.images) {
-    const std::vector<std::uint8_t> planes = resize_to_planes(read_picture(path), image_extent);
+    const std::vector<std::uint8_t> planes = resize_to_planes(read_picture(path), set.extent);
     set.images.insert(set.images.end(), planes.begin(), planes.end());
     set.labels.push_back(0);  // what they show is not known; nothing below asks
   }

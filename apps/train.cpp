@@ -59,6 +59,8 @@ void add_train(CLI::App& program, int& exit_code) {
                                          "Of the attentions: START:END:EPOCHS (linear), or a number"));
   keep("seed", command.add_option("--seed", recipe.seed, "Of weights, order and augmentation"));
   keep("init", command.add_option("--init", recipe.init, "Checkpoint (safetensors) to take the first weights from"));
+  keep("inflate_noise", command.add_option("--inflate-noise", recipe.inflate_noise,
+                                           "Sets kernels apart that --init inflates from a static model (0.1)"));
   keep("augment", command.add_flag("--no-augment", call->no_augment, "No random crops and flips"));
   keep("shuffle", command.add_flag("--no-shuffle", call->no_shuffle, "Images in the order of their files"));
   keep("precision", command.add_option("--precision", call->precision, precision_help));

@@ -7,7 +7,7 @@
 
 namespace omniconv {
 
-/// What a row of draws is for; rows of different purposes have nothing in common.
+/// What a row of draws is for; rows of different purposes have nothing in common. 4 is kernels/dropout.cu's.
 enum class DrawPurpose : std::uint64_t { epoch_order = 1, synthetic_train = 2, synthetic_test = 3 };
 
 /// A row of numbers that depends on its three keys alone: no state is shared, no order of use matters.

@@ -1,4 +1,4 @@
-// Labelled images as files and memory hold them: 32x32 RGB, one byte per channel.
+// Labelled images as files and memory hold them: square RGB, 32x32 in files, one byte per channel.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,9 @@ inline constexpr std::int64_t image_extent = 32;  ///< height and width
 inline constexpr std::int64_t image_bytes = image_channels * image_extent * image_extent;
 
 struct ImageSet {
-  std::vector<std::uint8_t> images;  ///< [count, 3, 32, 32]: R, G and B planes, rows from the top
-  std::vector<std::uint8_t> labels;  ///< [count], each an index of class_names
+  std::vector<std::uint8_t> images;    ///< [count, 3, extent, extent]: R, G and B planes, rows from the top
+  std::vector<std::uint8_t> labels;    ///< [count], each an index of class_names
+  std::int64_t extent = image_extent;  ///< height and width
 
   std::int64_t count() const { return static_cast<std::int64_t>(labels.size()); }
   friend bool operator==(const ImageSet&, const ImageSet&) = default;

@@ -175,6 +175,13 @@ std::vector<double> ParameterStore::from_file(const Entry& entry, const HostTens
   return reordered;
 }
 
+std::map<std::string, ParameterStore::FileTensor> ParameterStore::layout() const {
+  std::map<std::string, FileTensor> tensors;
+  for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, FileTensor{dtype_, entry.spec.file_shape});
+  for (const auto& [name, count] : counters_) tensors.emplace(name, FileTensor{DType::i64, {}});
+  return tensors;
+}
+
 std::map<std::string, HostTensor> ParameterStore::state() const {
   std::map<std::string, HostTensor> tensors;
   for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, to_file(entry, entry.variable.value()));

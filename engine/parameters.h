@@ -54,6 +54,7 @@ class ParameterStore {
   DType precision() const { return precision_; }
   /// Type of values, gradients and buffers.
   DType dtype() const { return dtype_; }
+  std::uint64_t seed() const { return seed_; }
   /// Flat arenas: all parameters, their gradients; [count]. Each parameter starts at a multiple of 32 elements; what
   /// lies between two is zero.
   const Tensor& values() const { return values_; }
@@ -79,6 +80,12 @@ class ParameterStore {
   const std::vector<Entry>& entries() const { return entries_; }
   const Entry& entry(const std::string& name) const;
 
+  /// Types and shapes of what state() returns, by name; known before allocate().
+  struct FileTensor {
+    DType dtype;
+    Shape shape;
+  };
+  std::map<std::string, FileTensor> layout() const;
   /// The state as files hold it: PyTorch's names, layouts and shapes.
   std::map<std::string, HostTensor> state() const;
   /// An arena laid out like values() (the optimizer's velocity), as files hold it.

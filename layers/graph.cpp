@@ -36,6 +36,12 @@ void Graph::add_convolution(const NormedConv& layer, const Variable& input, bool
   add(node, input, residual, output);
 }
 
+void Graph::add_max_pool(const kernels::MaxPoolParams& params, const Variable& input, const Variable& output) {
+  GraphNode node{.operation = GraphNode::Operation::max_pool};
+  node.max_pool = params;
+  add(node, input, {}, output);
+}
+
 void Graph::add_average_pool(const Variable& input, const Variable& output) {
   add({.operation = GraphNode::Operation::average_pool}, input, {}, output);
 }

@@ -14,7 +14,8 @@ namespace omniconv {
 /// network's input.
 struct GraphNode {
   enum class Operation {
-    convolution,   ///< relu?(norm(conv(input)) + residual?)
+    convolution,  ///< relu?(norm(conv(input)) + residual?)
+    max_pool,
     average_pool,  ///< over all pixels
     linear,
   };
@@ -23,6 +24,7 @@ struct GraphNode {
   Operation operation;
   const NormedConv* convolution = nullptr;  ///< of a convolution
   const Linear* linear = nullptr;           ///< of a linear layer
+  kernels::MaxPoolParams max_pool{};        ///< of a max-pool
   int input = none, residual = none, output = none;
   bool relu = false;
 };
@@ -44,6 +46,7 @@ class Graph {
 
   void add_convolution(const NormedConv& layer, const Variable& input, bool relu, const Variable& residual,
                        const Variable& output);
+  void add_max_pool(const kernels::MaxPoolParams& params, const Variable& input, const Variable& output);
   void add_average_pool(const Variable& input, const Variable& output);
   void add_linear(const Linear& layer, const Variable& input, const Variable& output);
 

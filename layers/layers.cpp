@@ -28,9 +28,15 @@ std::int64_t convolution_cost(const ConvShape& shape) {
   return shape.weight_count() * shape.out_pixels();
 }
 
+ConvShape at_image(ConvShape shape, std::int64_t height, std::int64_t width) {
+  shape.height = height;
+  shape.width = width;
+  return shape;
+}
+
 Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
                std::int64_t kernel_size, const Conv2dParams& params)
-    : params_(params) {
+    : shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params} {
   check_convolution("conv2d", in_channels, out_channels, kernel_size, params);
   const std::int64_t group_in = in_channels / params.groups;
   weight_ = store.add_parameter({prefix + "weight",
@@ -41,12 +47,11 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in
 }
 
 Variable Conv2d::forward(const Pass& pass, const Variable& input) const {
-  return ops::conv2d(pass.tape, params_, input, weight_);
+  return ops::conv2d(pass.tape, shape_.params, input, weight_);
 }
 
 ConvShape Conv2d::shape(std::int64_t height, std::int64_t width) const {
-  const Shape& w = weight_.shape();
-  return {1, height, width, w[3] * params_.groups, w[0], w[1], w[2], params_};
+  return at_image(shape_, height, width);
 }
 
 Cost Conv2d::cost(std::int64_t height, std::int64_t width) const {
@@ -99,6 +104,13 @@ Variable NormedConv::forward(const Pass& pass, const Variable& input, bool relu,
   return output;
 }
 
+Variable max_pool(const Pass& pass, const Variable& input) {
+  const kernels::MaxPoolParams params;
+  const Variable output = ops::max_pool(pass.tape, params, input);
+  if (pass.graph) pass.graph->add_max_pool(params, input, output);
+  return output;
+}
+
 Variable global_average_pool(const Pass& pass, const Variable& input) {
   const Variable output = ops::global_average_pool(pass.tape, input);
   if (pass.graph) pass.graph->add_average_pool(input, output);
@@ -108,6 +120,7 @@ Variable global_average_pool(const Pass& pass, const Variable& input) {
 Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
                double deviation)
     : prefix_(prefix),
+      weight_count_(out_features * in_features),
       weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},
                                   Initializer::normal(deviation))),
       bias_(store.add_parameter({prefix + "bias", {out_features}, {}, false}, Initializer::value(0))) {}
@@ -120,8 +133,17 @@ Variable Linear::forward(const Pass& pass, const Variable& input) const {
 
 Cost Linear::cost() const {
   Cost cost;
-  cost.convolution = weight_.value().count();
+  cost.convolution = weight_count_;
   return cost;
+}
+
+Dropout::Dropout(double probability, std::uint64_t seed) : probability_(probability), seed_(seed) {
+  expect(probability >= 0 && probability < 1, "dropout", "expected a probability in [0, 1), got ", probability);
+}
+
+Variable Dropout::forward(const Pass& pass, const Variable& input) const {
+  if (!pass.training || probability_ == 0) return input;
+  return ops::dropout(pass.tape, probability_, seed_, pass.step, input);
 }
 
 }  // namespace omniconv

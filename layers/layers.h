@@ -21,6 +21,7 @@ struct Pass {
   bool training = false;
   Tensor temperature;      ///< of the attentions, f64 [1] on the device; may be undefined for static models
   Graph* graph = nullptr;  ///< where the layers leave a record of themselves, if wanted (layers/graph.h)
+  Tensor step{};           ///< finished training batches, i64 [1] on the device: what dropout draws by
 };
 
 /// Multiply-accumulates of a forward pass over one image, by what they are for. Norms, activations and pools are not
@@ -59,7 +60,7 @@ class Conv2d : public ConvLayer {
   const Variable& weight() const override { return weight_; }
 
  private:
-  Conv2dParams params_;
+  ConvShape shape_;  // but for the image
   Variable weight_;
 };
 
@@ -101,6 +102,7 @@ class Linear {
 
  private:
   std::string prefix_;
+  std::int64_t weight_count_;
   Variable weight_, bias_;
 };
 
@@ -130,11 +132,29 @@ class NormedConv {
   Variable bias_;
 };
 
+/// output [N, OH, OW, C] = the largest pixels of overlapping 3x3 windows of input [N, H, W, C], 2 apart.
+Variable max_pool(const Pass& pass, const Variable& input);
+
 /// output [N, C] = mean over the pixels of input [N, H, W, C].
 Variable global_average_pool(const Pass& pass, const Variable& input);
 
+/// Sets elements to zero with a probability in training, and scales the others up; in evaluation the identity.
+class Dropout {
+ public:
+  /// `seed` and the pass's step decide which elements. @throws Error for a probability outside [0, 1).
+  Dropout(double probability, std::uint64_t seed);
+  Variable forward(const Pass& pass, const Variable& input) const;
+
+ private:
+  double probability_;
+  std::uint64_t seed_;
+};
+
 /// Multiply-accumulates of one image in a convolution without its attention.
 std::int64_t convolution_cost(const ConvShape& shape);
+
+/// `shape` for one image of `height` x `width` pixels.
+ConvShape at_image(ConvShape shape, std::int64_t height, std::int64_t width);
 
 /// @throws Error unless extents are at least 1 and the groups divide the channels.
 void check_convolution(std::string_view where, std::int64_t in_channels, std::int64_t out_channels,

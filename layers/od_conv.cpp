@@ -39,7 +39,7 @@ std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduc
 ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                                  std::int64_t out_channels, std::int64_t kernel_size, std::int64_t groups,
                                  const ODConvOptions& options)
-    : norm_(options.norm) {
+    : norm_(options.norm), cost_(trunk_width(in_channels, options.reduction) * in_channels) {
   const std::int64_t width = trunk_width(in_channels, options.reduction);
   fc_.weight = store.add_parameter({prefix + "fc.weight", {width, in_channels}, {width, in_channels, 1, 1}, false},
                                    Initializer::kaiming(width));
@@ -56,7 +56,8 @@ ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefi
 }
 
 ODConvAttention::Head ODConvAttention::make_head(ParameterStore& store, const std::string& prefix, std::int64_t width,
-                                                 std::int64_t outputs, AttentionInit init) const {
+                                                 std::int64_t outputs, AttentionInit init) {
+  cost_ += outputs * width;
   const Initializer weights = init == AttentionInit::zero ? Initializer::value(0) : Initializer::kaiming(outputs);
   return {store.add_parameter({prefix + "weight", {outputs, width}, {outputs, width, 1, 1}, false}, weights),
           store.add_parameter({prefix + "bias", {outputs}, {}, false}, Initializer::value(0))};
@@ -83,17 +84,11 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
           apply(pass, kernel_, hidden)};
 }
 
-std::int64_t ODConvAttention::cost() const {
-  std::int64_t cost = fc_.weight.value().count();
-  for (const Head* head : {&channel_, &filter_, &spatial_, &kernel_})
-    if (head->weight.defined()) cost += head->weight.value().count();
-  return cost;
-}
-
 ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                    std::int64_t out_channels, std::int64_t kernel_size, const Conv2dParams& params,
                    const ODConvOptions& options)
-    : params_(params),
+    : shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params},
+      kernels_(options.kernels),
       attention_((check_convolution("od_conv2d", in_channels, out_channels, kernel_size, params), store),
                  prefix + "attention.", in_channels, out_channels, kernel_size, params.groups, options) {
   expect(options.kernels >= 1 && options.kernels <= 16, "od_conv2d", "expected 1 to 16 kernels, got ", options.kernels);
@@ -106,8 +101,7 @@ ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_
 }
 
 ConvShape ODConv2d::shape(std::int64_t height, std::int64_t width) const {
-  const Shape& w = weight_.shape();
-  return {1, height, width, w[4] * params_.groups, w[1], w[2], w[3], params_};
+  return at_image(shape_, height, width);
 }
 
 Cost ODConv2d::cost(std::int64_t height, std::int64_t width) const {
@@ -116,7 +110,7 @@ Cost ODConv2d::cost(std::int64_t height, std::int64_t width) const {
   cost.convolution = convolution_cost(conv);
   cost.attention = attention_.cost();
   const bool aggregates = attention_.spatial().weight.defined() || attention_.kernel().weight.defined();
-  if (aggregates) cost.aggregation = weight_.value().count();
+  if (aggregates) cost.aggregation = kernels_ * conv.weight_count();
   cost.scaling = conv.in_pixels() * conv.in_channels;
   if (attention_.filter().weight.defined()) cost.scaling += conv.out_pixels() * conv.out_channels;
   return cost;
@@ -127,7 +121,7 @@ ops::AttentionLogits ODConv2d::attention(const Pass& pass, const Variable& input
 }
 
 Variable ODConv2d::forward(const Pass& pass, const Variable& input) const {
-  return ops::od_conv2d(pass.tape, params_, input, weight_, attention(pass, input), pass.temperature);
+  return ops::od_conv2d(pass.tape, shape_.params, input, weight_, attention(pass, input), pass.temperature);
 }
 
 }  // namespace omniconv

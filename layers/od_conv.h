@@ -48,7 +48,7 @@ class ODConvAttention {
   ops::AttentionLogits forward(const Pass& pass, const Variable& input) const;
 
   /// Multiply-accumulates of trunk and heads for one image.
-  std::int64_t cost() const;
+  std::int64_t cost() const { return cost_; }
 
   /// Width of the trunk, max(int(I · reduction), 16).
   static std::int64_t trunk_width(std::int64_t in_channels, double reduction);
@@ -69,10 +69,11 @@ class ODConvAttention {
 
  private:
   Head make_head(ParameterStore& store, const std::string& prefix, std::int64_t width, std::int64_t outputs,
-                 AttentionInit init) const;
+                 AttentionInit init);
   static Variable apply(const Pass& pass, const Head& head, const Variable& hidden);
 
   AttentionNorm norm_;
+  std::int64_t cost_;
   Head fc_;
   std::unique_ptr<BatchNorm> bn_;
   Head channel_, filter_, spatial_, kernel_;
@@ -96,7 +97,8 @@ class ODConv2d : public ConvLayer {
   Tensor mean_weight(const ops::Attentions& attentions) const;
 
  private:
-  Conv2dParams params_;
+  ConvShape shape_;  // but for the image
+  std::int64_t kernels_;
   Variable weight_;
   ODConvAttention attention_;
 };

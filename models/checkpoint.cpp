@@ -21,14 +21,16 @@ double stored_temperature(const SafetensorsFile& file, const std::string& path) 
 
 }  // namespace
 
-SafetensorsFile read_model_file(const std::string& path) {
-  SafetensorsFile file = read_safetensors(path);
+Checkpoint read_checkpoint(const std::string& path) {
+  Checkpoint checkpoint{path, read_safetensors(path), {}};
+  SafetensorsFile& file = checkpoint.file;
   const auto kind = file.metadata.find("kind");
   expect(kind == file.metadata.end() || kind->second != "run", where, path,
          ": expected a model's checkpoint, got what a run is resumed from: take last.safetensors or best.safetensors "
          "beside it");
   file.tensors = without_module_prefix(std::move(file.tensors));
-  return file;
+  checkpoint.config = config_from_file(file.tensors, file.metadata, path);
+  return checkpoint;
 }
 
 SafetensorsFile model_file(const Model& model, double temperature) {
@@ -40,10 +42,10 @@ SafetensorsFile model_file(const Model& model, double temperature) {
 }
 
 LoadedModel load_model(const std::string& path, DType precision) {
-  const SafetensorsFile file = read_model_file(path);
-  const ModelConfig config = config_from_file(file.tensors, file.metadata, path);
-  LoadedModel loaded{std::make_unique<Model>(config, 0, precision), stored_temperature(file, path)};
-  loaded.model->store.load_state(file.tensors, path);
+  const Checkpoint checkpoint = read_checkpoint(path);
+  LoadedModel loaded{std::make_unique<Model>(checkpoint.config, 0, precision),
+                     stored_temperature(checkpoint.file, path)};
+  loaded.model->store.load_state(checkpoint.file.tensors, path);
   loaded.model->set_temperature(loaded.temperature);
   return loaded;
 }

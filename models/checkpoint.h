@@ -18,8 +18,15 @@ struct LoadedModel {
   double temperature = 1;  ///< the file's, 1 where it names none
 };
 
-/// A model's file, not a run's; tensor names without a leading `module.`. @throws Error naming the file.
-SafetensorsFile read_model_file(const std::string& path);
+/// A model's file, its tensors named without a leading `module.`, and the model that it holds.
+struct Checkpoint {
+  std::string path;
+  SafetensorsFile file;
+  ModelConfig config;
+};
+
+/// @throws Error naming the file, if it is a run's or no model's.
+Checkpoint read_checkpoint(const std::string& path);
 
 /// The model that the checkpoint at `path` holds, computing in `precision`. @throws Error naming the file and the cause.
 LoadedModel load_model(const std::string& path, DType precision);

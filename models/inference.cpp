@@ -10,6 +10,7 @@
 #include "engine/library/gemm.h"
 #include "kernels/attention.h"
 #include "kernels/elementwise.h"
+#include "kernels/max_pool.h"
 #include "kernels/layer_norm.h"
 #include "kernels/pooling.h"
 
@@ -236,6 +237,9 @@ class InferenceNet::TypedPlan : public Plan {
             .relu = node.relu};
         return step.conv->run(samples, attention, input, epilogue, output, stream);
       }
+      case GraphNode::Operation::max_pool:
+        return kernels::max_pool_forward<T>({samples, shape[1], shape[2], shape[3], node.max_pool}, input, output,
+                                            nullptr, stream);
       case GraphNode::Operation::average_pool:
         return kernels::global_average_pool_forward(input, output, samples, shape[1] * shape[2], shape[3], stream);
       case GraphNode::Operation::linear: {

@@ -1,8 +1,7 @@
 // What a checkpoint says about its model: our metadata, or else names and shapes.
 #include <algorithm>
 #include <charconv>
-#include <cmath>
-#include <cstdlib>
+#include <optional>
 #include <sstream>
 
 #include "engine/files.h"
@@ -14,6 +13,7 @@ namespace omniconv {
 namespace {
 
 using Tensors = std::map<std::string, HostTensor>;
+using Metadata = std::map<std::string, std::string>;
 
 const Shape* shape_of(const Tensors& tensors, const std::string& name) {
   const auto found = tensors.find(name);
@@ -39,10 +39,41 @@ std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t
   return (*shape)[axis];
 }
 
+/// The architecture whose blocks the file has.
+const Architecture& infer_architecture(const Tensors& tensors, const std::string& source) {
+  const bool dynamic = tensors.contains("layer1.0.conv1.attention.fc.weight");
+  const bool bottleneck = tensors.contains("layer1.0.conv3.weight");
+  std::array<std::int64_t, 4> blocks;
+  for (int stage = 0; stage < 4; ++stage) blocks[static_cast<std::size_t>(stage)] = blocks_in_stage(tensors, stage + 1);
+  for (const Architecture& known : architectures())
+    if (known.dynamic == dynamic && known.bottleneck == bottleneck && known.blocks == blocks) return known;
+  fail("checkpoint", source, ": expected the blocks of one of ", model_names(), ", got ",
+       bottleneck ? "bottlenecks, " : "basic blocks, ", Shape(blocks.begin(), blocks.end()), " in the four stages");
+}
+
+Stem infer_stem(const Tensors& tensors, const std::string& source) {
+  const std::int64_t size = extent(tensors, "conv1.weight", 4, 2, source);
+  expect(size == 3 || size == 7, "checkpoint", source, ": expected a first convolution of 3x3 or 7x7, got shape ",
+         *shape_of(tensors, "conv1.weight"));
+  return size == 3 ? Stem::cifar : Stem::imagenet;
+}
+
+/// The number that the metadata hold under `key`, if they hold any.
+template <class T>
+std::optional<T> stored_number(const Metadata& metadata, const std::string& key, const std::string& source) {
+  const auto found = metadata.find(key);
+  if (found == metadata.end()) return std::nullopt;
+  const std::string& text = found->second;
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  expect(error == std::errc() && end == text.data() + text.size(), "checkpoint", source, ": expected a number as ", key,
+         " in the metadata, got ", in_quotes(text));
+  return value;
+}
+
 /// The reduction that gives the trunk widths of the file: of the one stored there, the usual one and the least that
 /// the widths allow, the first that fits every layer.
-double infer_reduction(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
-                       const std::string& source) {
+double infer_reduction(const Tensors& tensors, const Metadata& metadata, const std::string& source) {
   std::vector<double> candidates = {1.0 / 16};
   // A layer of I channels and width A allows reductions from A / I on: the largest of these bounds is the tightest.
   double bound = 0;
@@ -52,12 +83,8 @@ double infer_reduction(const Tensors& tensors, const std::map<std::string, std::
       bound = std::max(bound, static_cast<double>(tensor.shape[0]) / static_cast<double>(tensor.shape[1]));
   }
   if (bound > 0 && bound <= 1) candidates.push_back(bound);
-  if (const auto found = metadata.find("reduction"); found != metadata.end()) {
-    char* end = nullptr;
-    const double stored = std::strtod(found->second.c_str(), &end);
-    if (end != found->second.c_str() && *end == '\0' && stored > 0 && stored <= 1)
-      candidates.insert(candidates.begin(), stored);
-  }
+  if (const auto stored = stored_number<double>(metadata, "reduction", source); stored > 0 && stored <= 1)
+    candidates.insert(candidates.begin(), *stored);
   for (const double reduction : candidates) {
     bool fits = true;
     for (const auto& [name, tensor] : tensors) {
@@ -111,25 +138,24 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
       {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
       {"classes", concat(config.classes)},
       {"attention_norm", std::string(name_of(config.attention_norm))},
-      {"attention_init", std::string(name_of(config.attention_init))}};
+      {"attention_init", std::string(name_of(config.attention_init))},
+      {"stem", std::string(name_of(config.stem))},
+      {"image_size", concat(config.image_size)},
+      {"dropout", exact_text(config.dropout)}};
   if (config.folded) metadata["folded"] = "yes";  // for readers; names tell as well
   if (!config.class_names.empty()) metadata["class_names"] = lines_of(config.class_names);
   return metadata;
 }
 
-ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string, std::string>& metadata,
-                             const std::string& source) {
-  ModelConfig config;
-  const bool dynamic = tensors.contains("layer1.0.conv1.attention.fc.weight");
+ModelConfig config_from_file(const Tensors& tensors, const Metadata& metadata, const std::string& source) {
+  const Stem stem = infer_stem(tensors, source);
+  const Architecture& architecture = infer_architecture(tensors, source);
+  ModelConfig config = default_config(std::string(architecture.name), stem);
   config.folded = tensors.contains("conv1.bias");
-  const std::int64_t third_stage = blocks_in_stage(tensors, 3);
   config.width = extent(tensors, "conv1.weight", 4, 0, source);
   config.classes = extent(tensors, "fc.weight", 2, 0, source);
-  expect(third_stage == 2 || third_stage == 6, "checkpoint", source,
-         ": expected 2 (ResNet-18) or 6 (ResNet-34) blocks in layer3, got ", third_stage);
-  config.model = concat(dynamic ? "od_" : "", third_stage == 2 ? "resnet18" : "resnet34");
-  config.kernels = dynamic ? extent(tensors, "layer1.0.conv1.weight", 5, 0, source) : 1;
-  if (dynamic) {
+  if (architecture.dynamic) {
+    config.kernels = extent(tensors, "layer1.0.conv1.weight", 5, 0, source);
     config.reduction = infer_reduction(tensors, metadata, source);
     config.downsample =
         tensors.contains("layer2.0.downsample.0.attention.fc.weight") ? Downsample::odconv : Downsample::fixed;
@@ -144,6 +170,8 @@ ModelConfig config_from_file(const Tensors& tensors, const std::map<std::string,
       config.attention_init = parse_attention_init(found->second);
     if (const auto found = metadata.find("class_names"); found != metadata.end())
       config.class_names = split_lines(found->second);
+    if (const auto size = stored_number<std::int64_t>(metadata, "image_size", source)) config.image_size = *size;
+    if (const auto probability = stored_number<double>(metadata, "dropout", source)) config.dropout = *probability;
     check(config);
   } catch (const UsageError& error) {
     fail("checkpoint", source, ": expected the tensors of a known model, got one where ", error.what());

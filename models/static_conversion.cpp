@@ -35,18 +35,6 @@ double relative_distance(const Tensor& a, const Tensor& b) {
 
 }  // namespace
 
-ModelConfig static_config(const ModelConfig& config) {
-  const ModelConfig usual;
-  ModelConfig twin = config;
-  twin.model = config.model.substr(std::string("od_").size());
-  twin.kernels = 1;
-  twin.reduction = usual.reduction;
-  twin.downsample = usual.downsample;
-  twin.attention_norm = usual.attention_norm;
-  twin.attention_init = usual.attention_init;
-  return twin;
-}
-
 StaticConversion convert_to_static(const Model& model, const Tensor& images) {
   expect(model.config.dynamic(), where, "expected a dynamic model, got the static ", model.config.model);
   expect(!model.config.folded, where, "expected a model with batch norms, got a folded one: convert it before folding");
@@ -64,9 +52,14 @@ StaticConversion convert_to_static(const Model& model, const Tensor& images) {
   values[0] = Variable(images);
   for (std::size_t index = 0; index < to.nodes().size(); ++index) {
     const GraphNode& node = to.nodes()[index];
-    if (node.operation != GraphNode::Operation::convolution) break;  // nothing behind the last convolution changes
     const auto value = [&](int number) { return number < 0 ? Variable() : values[static_cast<std::size_t>(number)]; };
     const Variable input = value(node.input);
+    if (node.operation == GraphNode::Operation::max_pool) {
+      values[static_cast<std::size_t>(node.output)] = ops::max_pool(tape, node.max_pool, input);
+      values[static_cast<std::size_t>(node.input)] = Variable();
+      continue;
+    }
+    if (node.operation != GraphNode::Operation::convolution) break;  // nothing behind the last convolution changes
     const NormedConv& layer = *node.convolution;
     const auto* dynamic = dynamic_cast<const ODConv2d*>(&from.nodes()[index].convolution->conv());
     if (dynamic)

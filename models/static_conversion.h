@@ -24,9 +24,6 @@ struct StaticConversion {
   std::vector<ConvertedLayer> layers;
 };
 
-/// The configuration of a dynamic model's static twin.
-ModelConfig static_config(const ModelConfig& config);
-
 /// The static twin of `model`, calibrated on `images` [N, H, W, 3] (normalised, of the model's type). All N images are
 /// in memory at once, with up to five activations of the widest layer.
 /// @throws Error for a model that is static or folded, fewer than 2 images, or images of another shape.

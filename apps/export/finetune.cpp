@@ -16,6 +16,7 @@ void finetune(const Model& model, const Dataset& images, const FinetuneRecipe& r
   schedule.epochs = recipe.epochs;
   schedule.lr = recipe.lr;
   const auto ranges = batch_ranges(images.count(), recipe.batch_size, true);
+  std::int64_t step = 0;
   for (std::int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
     const auto number = static_cast<std::uint64_t>(epoch);
     const Tensor order = Tensor::from_host(epoch_order(images.count(), recipe.seed, number, true));
@@ -24,6 +25,7 @@ void finetune(const Model& model, const Dataset& images, const FinetuneRecipe& r
     for (const BatchRange& range : ranges) {
       const Batch batch = images.gather(order.view(range.begin, {range.size()}), model.store.precision(),
                                         {.enabled = true, .seed = recipe.seed, .epoch = number});
+      model.set_step(step++);
       train_on_batch(model, sgd, batch, totals.data());
     }
     const kernels::ClassificationTotals sums = totals.read();

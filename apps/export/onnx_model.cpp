@@ -29,6 +29,15 @@ class Exporter {
     return relu ? onnx_.node("Relu", prefix + "relu", {value}) : value;
   }
 
+  std::string max_pool(const kernels::MaxPoolParams& p, const std::string& input) {
+    return onnx_.node("MaxPool", input + ".max", {input},
+                      {.integers = {},
+                       .lists = {{"kernel_shape", {p.window, p.window}},
+                                 {"pads", {p.padding, p.padding, p.padding, p.padding}},
+                                 {"strides", {p.stride, p.stride}}},
+                       .floats = {}});
+  }
+
   /// The attentions of several convolutions, or an attention and the classifier, may ask for one mean.
   std::string average_pool(const std::string& input) {
     if (!pooled_.insert(input).second) return input + ".mean";
@@ -201,6 +210,9 @@ OnnxGraph build(const Model& model, std::int64_t extent, std::int64_t opset) {
       case GraphNode::Operation::convolution:
         output = exporter.convolution(*node.convolution, input, graph.shape(node.input), node.relu,
                                       node.residual < 0 ? "" : names[static_cast<std::size_t>(node.residual)]);
+        break;
+      case GraphNode::Operation::max_pool:
+        output = exporter.max_pool(node.max_pool, input);
         break;
       case GraphNode::Operation::average_pool:
         output = exporter.average_pool(input);

@@ -30,15 +30,15 @@ std::uint64_t hash(std::uint64_t start, const std::vector<std::uint8_t>& bytes) 
 }  // namespace
 
 Dataset::Dataset(const ImageSet& set)
-    : images_(Tensor::from_host(set.images, {set.count(), image_channels, image_extent, image_extent})),
+    : images_(Tensor::from_host(set.images, {set.count(), image_channels, set.extent, set.extent})),
       labels_(Tensor::from_host(set.labels)) {}
 
 Batch Dataset::gather(const Tensor& indices, DType dtype, const Augmentation& augmentation) const {
   const std::int64_t samples = indices.count();
-  Batch batch{Tensor::empty({samples, image_extent, image_extent, image_channels}, dtype),
+  const kernels::BatchShape shape{
+      .samples = samples, .channels = images_.size(1), .height = images_.size(2), .width = images_.size(3)};
+  Batch batch{Tensor::empty({samples, shape.height, shape.width, shape.channels}, dtype),
               Tensor::empty({samples}, DType::i32)};
-  kernels::BatchShape shape;
-  shape.samples = samples;
   dispatch_storage("dataset", dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::gather_batch<T>(shape, {}, images_.data<std::uint8_t>(), labels_.data<std::uint8_t>(),

@@ -11,7 +11,7 @@ namespace omniconv {
 
 /// Training or test images of one batch, normalised, with their classes.
 struct Batch {
-  Tensor images;  ///< [N, 32, 32, 3], of any floating type
+  Tensor images;  ///< [N, H, W, 3], of any floating type
   Tensor labels;  ///< i32 [N]
 
   std::int64_t size() const { return labels.count(); }
@@ -34,7 +34,7 @@ class Dataset {
   Batch gather(const Tensor& indices, DType dtype, const Augmentation& augmentation = {}) const;
 
  private:
-  Tensor images_;  // u8 [count, 3, 32, 32]
+  Tensor images_;  // u8 [count, 3, H, W]
   Tensor labels_;  // u8 [count]
 };
 

@@ -34,12 +34,6 @@ std::string option_value(const std::string& key, const nlohmann::json& value) {
 
 }  // namespace
 
-std::int64_t default_kernels(const std::string& model) {
-  ModelConfig config;
-  config.model = model;
-  return config.dynamic() ? 4 : 1;
-}
-
 LearningRateSchedule parse_learning_rate_schedule(std::string_view text) {
   if (text == "cosine") return LearningRateSchedule::cosine;
   if (text == "step") return LearningRateSchedule::step;
@@ -81,6 +75,8 @@ void check(const Recipe& recipe) {
   require(std::isfinite(recipe.weight_decay) && recipe.weight_decay >= 0, "a finite --weight-decay of at least 0, got ",
           recipe.weight_decay);
   require(!recipe.nesterov || recipe.momentum > 0, "--momentum above 0 with --nesterov, got 0");
+  require(!recipe.inflate_noise || (std::isfinite(*recipe.inflate_noise) && *recipe.inflate_noise >= 0),
+          "a finite --inflate-noise of at least 0, got ", recipe.inflate_noise.value_or(0));
   require(recipe.seed >= 0, "--seed of at least 0, got ", recipe.seed);
   require(std::isfinite(recipe.lr_factor) && recipe.lr_factor > 0, "a finite --lr-factor above 0, got ",
           recipe.lr_factor);
@@ -104,6 +100,8 @@ void check(const TrainOptions& options) {
   if (options.resume.empty()) {
     require(!options.recipe.data.empty(), "--data with a CIFAR-10 folder or the word synthetic, got none");
     check(options.recipe);
+    require(!options.recipe.inflate_noise || !options.recipe.init.empty(),
+            "--inflate-noise with --init, the static checkpoint to inflate, got none");
     return;
   }
   require(!options.given.contains("init"), "--init or --resume, got both: a resumed run has its weights already");
@@ -122,6 +120,7 @@ nlohmann::json to_json(const Recipe& recipe) {
   const ModelConfig& model = recipe.model;
   return {{"data", recipe.data},
           {"init", recipe.init},
+          {"inflate_noise", recipe.inflate_noise ? nlohmann::json(*recipe.inflate_noise) : nlohmann::json()},
           {"model", model.model},
           {"width", model.width},
           {"kernels", model.kernels},
@@ -130,6 +129,9 @@ nlohmann::json to_json(const Recipe& recipe) {
           {"classes", model.classes},
           {"attention_norm", name_of(model.attention_norm)},
           {"attention_init", name_of(model.attention_init)},
+          {"stem", name_of(model.stem)},
+          {"image_size", model.image_size},
+          {"dropout", model.dropout},
           {"epochs", recipe.epochs},
           {"batch_size", recipe.batch_size},
           {"lr", recipe.lr},
@@ -153,6 +155,7 @@ Recipe recipe_from_json(const nlohmann::json& json, const std::string& source) {
   try {
     json.at("data").get_to(recipe.data);
     json.at("init").get_to(recipe.init);
+    if (const auto& noise = json.at("inflate_noise"); !noise.is_null()) recipe.inflate_noise = noise.get<double>();
     json.at("model").get_to(model.model);
     json.at("width").get_to(model.width);
     json.at("kernels").get_to(model.kernels);
@@ -161,6 +164,9 @@ Recipe recipe_from_json(const nlohmann::json& json, const std::string& source) {
     json.at("classes").get_to(model.classes);
     model.attention_norm = parse_attention_norm(text("attention_norm"));
     model.attention_init = parse_attention_init(text("attention_init"));
+    model.stem = parse_stem(text("stem"));
+    json.at("image_size").get_to(model.image_size);
+    json.at("dropout").get_to(model.dropout);
     json.at("epochs").get_to(recipe.epochs);
     json.at("batch_size").get_to(recipe.batch_size);
     json.at("lr").get_to(recipe.lr);

@@ -21,6 +21,7 @@ enum class LearningRateSchedule { cosine, step };
 struct Recipe {
   std::string data;  ///< folder of a CIFAR-10 binary data set, or "synthetic"
   std::string init;  ///< checkpoint whose weights the run starts from, or nothing
+  std::optional<double> inflate_noise;  ///< of a static checkpoint inflated into a dynamic model: sets kernels apart
   ModelConfig model;
   std::int64_t epochs = 200;
   std::int64_t batch_size = 128;
@@ -51,9 +52,6 @@ struct TrainOptions {
   bool log_steps = false;
   bool json = false;
 };
-
-/// The K that a model has unless asked otherwise: 4, or 1 for a static one.
-std::int64_t default_kernels(const std::string& model);
 
 /// @throws UsageError for another word.
 LearningRateSchedule parse_learning_rate_schedule(std::string_view text);

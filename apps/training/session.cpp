@@ -33,13 +33,44 @@ std::string lasting_path(const std::string& path) {
   return error ? path : absolute.lexically_normal().string();
 }
 
-std::unique_ptr<Trainer> make_trainer(Recipe& recipe) {
+/// Takes over what the data decide about a model; options that the call named itself must agree.
+void take_from_data(const ImageData& data, const std::set<std::string>& given, ModelConfig& model) {
+  const auto take = [&](const char* key, const char* option, std::int64_t& value, std::int64_t of_data) {
+    if (given.contains(key) && value != of_data)
+      throw UsageError(concat("[options] expected ", option, ' ', of_data, ", as the data have it, got ", value,
+                              ": leave the option out, or take other data"));
+    value = of_data;
+  };
+  take("classes", "--classes", model.classes, static_cast<std::int64_t>(data.class_names.size()));
+  take("image_size", "--image-size", model.image_size, data.train.extent);
+  model.class_names = data.class_names;
+}
+
+std::unique_ptr<Trainer> make_trainer(Recipe& recipe, const std::set<std::string>& given) {
   const ImageData data = load_data(recipe.data);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes >= 2, "data", recipe.data, ": expected at least 2 classes, got ", classes);
-  recipe.model.classes = classes;
-  recipe.model.class_names = data.class_names;
+  expect(data.class_names.size() >= 2, "data", recipe.data, ": expected at least 2 classes, got ",
+         data.class_names.size());
+  take_from_data(data, given, recipe.model);
   return std::make_unique<Trainer>(recipe, data);
+}
+
+/// Settles whether the weights of `stored`, which the run starts from, are inflated, and what that means for its
+/// recipe.
+void plan_inflation(const ModelConfig& stored, const std::set<std::string>& given, Recipe& recipe) {
+  constexpr double usual_noise = 0.1;
+  if (!recipe.model.dynamic() || stored.dynamic()) {
+    if (recipe.inflate_noise)
+      throw UsageError(
+          concat("[options] expected --inflate-noise with a dynamic model and --init of a static one, got ",
+                 recipe.model.model, " and ", stored.model, ": leave it out"));
+    return;
+  }
+  if (given.contains("attention_init") && recipe.model.attention_init != AttentionInit::zero)
+    throw UsageError(concat("[options] expected --attention-init zero with --init of a static model, got ",
+                            name_of(recipe.model.attention_init),
+                            ": inflated weights are right under neutral attention"));
+  recipe.model.attention_init = AttentionInit::zero;
+  recipe.inflate_noise = recipe.inflate_noise.value_or(usual_noise);
 }
 
 Start start_new(const TrainOptions& options) {
@@ -48,8 +79,14 @@ Start start_new(const TrainOptions& options) {
               nullptr,
               {}};
   Recipe& recipe = start.recipe;
-  start.trainer = make_trainer(recipe);
-  if (!recipe.init.empty()) load_weights(recipe.init, start.trainer->model());
+  std::optional<Checkpoint> init;
+  if (!recipe.init.empty()) {
+    init = read_checkpoint(recipe.init);
+    plan_inflation(init->config, options.given, recipe);
+  }
+  start.trainer = make_trainer(recipe, options.given);
+  if (init) load_weights(*init, start.trainer->model(), recipe.inflate_noise.value_or(0));
+  init.reset();
 
   start.folder.prepare();
   start.folder.remove_old_run();
@@ -103,7 +140,7 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
   if (options.given.contains("data")) recipe.data = options.recipe.data;
   if (recipe.data.empty())
     throw UsageError(concat("[resume] ", folder.path(), ": expected --data, got a run without config.json"));
-  start.trainer = make_trainer(recipe);
+  start.trainer = make_trainer(recipe, {});
   start.trainer->restore(resumption.file, resumption.source);
 
   // What was written behind the stored state, and the line of a stop within an epoch, are trained again.
@@ -149,11 +186,8 @@ void print_best(const RunFolder& folder, const std::vector<EpochMetrics>& histor
 
 }  // namespace
 
-int train(const TrainOptions& given_options, std::FILE* people, std::FILE* machines) {
-  TrainOptions options = given_options;
+int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
   const bool resuming = !options.resume.empty();
-  if (!resuming && !options.given.contains("kernels"))
-    options.recipe.model.kernels = default_kernels(options.recipe.model.model);
   check(options);
   if (options.threads) set_threads(static_cast<int>(*options.threads));
   const StopSignals signals;

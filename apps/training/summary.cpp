@@ -43,7 +43,8 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
              recipe.weight_decay, ", seed ", recipe.seed),
       concat("         ", input, model.dynamic() ? ", " + temperature_text(recipe.temperature) : ""),
   };
-  if (!recipe.init.empty()) lines.push_back(concat("start    ", recipe.init));
+  const std::string inflated = recipe.inflate_noise ? concat(", inflated with noise ", *recipe.inflate_noise) : "";
+  if (!recipe.init.empty()) lines.push_back(concat("start    ", recipe.init, inflated));
   if (trainer.finished_steps() > 0)
     lines.push_back(concat("resumed  at step ", trainer.finished_steps(), " of ", trainer.total_steps()));
   lines.push_back(concat("run      ", folder));

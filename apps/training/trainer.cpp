@@ -82,6 +82,7 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
     const BatchRange& range = ranges_[static_cast<std::size_t>(position)];
     temperature_ = temperature_at(recipe_.temperature, step_, steps_per_epoch());
     model_.set_temperature(temperature_);
+    model_.set_step(step_);
     const Tensor loss = within_memory(recipe_.batch_size, [&] {
       const Batch batch = train_.gather(order.view(range.begin, {range.size()}), recipe_.precision, augmentation);
       return train_on_batch(model_, sgd_, batch, totals_.data());

@@ -9,11 +9,20 @@
 #include "engine/autograd.h"
 #include "kernels/conv_shape.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/max_pool.h"
 
 namespace omniconv::ops {
 
 /// output [N, C] = mean over the pixels of input [N, H, W, C]; f32 of bf16 and f16.
 Variable global_average_pool(Tape& tape, const Variable& input);
+
+/// output [N, OH, OW, C] = the largest pixels of the windows of input [N, H, W, C]; the padding is never the largest. A
+/// gradient goes to the first of equals.
+Variable max_pool(Tape& tape, const kernels::MaxPoolParams& params, const Variable& input);
+
+/// Each element of input set to zero with `probability` in [0, 1), the others divided by 1 - probability. Which ones
+/// depends on `seed`, `step` (i64 [1] on the device) and the element's index alone.
+Variable dropout(Tape& tape, double probability, std::uint64_t seed, const Tensor& step, const Variable& input);
 
 /// output [N, O] = input [N, I] · weightᵀ [O, I] + bias [O]; bias may be empty.
 Variable linear(Tape& tape, const Variable& input, const Variable& weight, const Variable& bias);

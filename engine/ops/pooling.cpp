@@ -26,4 +26,27 @@ Variable global_average_pool(Tape& tape, const Variable& input) {
   });
 }
 
+Variable max_pool(Tape& tape, const kernels::MaxPoolParams& params, const Variable& input) {
+  constexpr const char* name = "max_pool";
+  const Tensor& image = input.value();
+  expect(image.rank() == 4, name, "expected input [N, H, W, C], got shape ", input.shape());
+  const kernels::MaxPoolShape shape{image.size(0), image.size(1), image.size(2), image.size(3), params};
+  kernels::check(shape);
+  return dispatch_storage(name, image.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const Shape extents{shape.samples, shape.out_height(), shape.out_width(), shape.channels};
+    const bool keeps_taps = tape.needs_backward({&input});
+    const Tensor output = Tensor::empty(extents, image.dtype());
+    const Tensor taps = keeps_taps ? Tensor::empty(extents, DType::u8) : Tensor();
+    kernels::max_pool_forward(shape, image.data<T>(), output.data<T>(), taps.data_or_null<std::uint8_t>(),
+                              main_stream());
+    if (!keeps_taps) return Variable(output);
+    return tape.record(name, output, [=](const Tensor& d_output) {
+      if (const Gradient d_input = input.gradient(); d_input.wanted())
+        kernels::max_pool_backward(shape, d_output.data<T>(), taps.data<std::uint8_t>(),
+                                   d_input.tensor.template data<T>(), d_input.accumulate(), main_stream());
+    });
+  });
+}
+
 }  // namespace omniconv::ops

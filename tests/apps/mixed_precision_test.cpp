@@ -18,7 +18,7 @@ std::vector<double> losses_of(const std::string& model, DType precision, const I
   ModelConfig config;
   config.model = model;
   config.width = 8;
-  config.kernels = default_kernels(model) == 1 ? 1 : 2;
+  config.kernels = config.dynamic() ? 2 : 1;
   const Model net(config, 1, precision);
   net.set_temperature(4);
   const Sgd sgd(net.store, {0.9, 5e-4, false});

@@ -15,7 +15,9 @@ Recipe unusual_recipe() {
   Recipe recipe;
   recipe.data = "/data/set";
   recipe.init = "/weights.safetensors";
-  recipe.model = {"od_resnet34", 24, 3, 0.1, Downsample::fixed, 7, AttentionNorm::frozen, AttentionInit::zero};
+  recipe.inflate_noise = 0.2 / 3;
+  recipe.model = {"od_resnet34",  24, 3,      0.1, Downsample::fixed, 7, AttentionNorm::frozen, AttentionInit::zero,
+                  Stem::imagenet, 64, 0.1 / 3};
   recipe.epochs = 17;
   recipe.batch_size = 33;
   recipe.lr = 0.1 + 1e-17;
@@ -136,8 +138,7 @@ TEST_CASE("words of options are parsed or refused") {
   CHECK_THAT(message_of<UsageError>([] { parse_downsample("no"); }), ContainsSubstring("odconv or static, got \"no\""));
   CHECK_THAT(message_of<UsageError>([] { parse_learning_rate_schedule("flat"); }),
              ContainsSubstring("cosine or step, got \"flat\""));
-  CHECK(default_kernels("od_resnet34") == 4);
-  CHECK(default_kernels("resnet34") == 1);
+  CHECK_THAT(message_of<UsageError>([] { parse_stem("none"); }), ContainsSubstring("cifar or imagenet, got \"none\""));
 }
 
 TEST_CASE("the learning rate follows the schedule that the recipe names") {

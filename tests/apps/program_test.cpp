@@ -41,6 +41,13 @@ TEST_CASE("impossible options exit with 2, one line and no file") {
   check_one_line_error(train + Words{"--batch-size", "1"}, 2, "--attention-norm layer");
   check_one_line_error(train + Words{"--model", "resnet18", "--kernels", "4"}, 2, "1 kernel for the static model");
   check_one_line_error(train + Words{"--epochs", "many"}, 2, "many");
+  check_one_line_error(train + Words{"--stem", "vgg"}, 2, "cifar or imagenet");
+  check_one_line_error(train + Words{"--dropout", "1"}, 2, "a dropout in [0, 1), got 1");
+  check_one_line_error(train + Words{"--classes", "100"}, 2, "expected --classes 10");
+  check_one_line_error(train + Words{"--image-size", "224"}, 2, "expected --image-size 32");
+  check_one_line_error(train + Words{"--inflate-noise", "0.1"}, 2, "--inflate-noise with --init");
+  check_one_line_error({"inspect", "--model", "od_resnet50", "--image-size", "7"}, 2, "an image size of 8 to 4096");
+  check_one_line_error({"bench", "--classes", "1"}, 2, "classes, got 1");
   check_one_line_error(train + Words{"--lr", "nan"}, 2, "a finite --lr");
   check_one_line_error(train + Words{"--precision", "f8"}, 2, "f32, bf16, f16 or f64, got \"f8\"");
   check_one_line_error(train + Words{"--threads", "0"}, 2, "--threads");
@@ -149,6 +156,33 @@ TEST_CASE("bench tells of every layer and direction") {
   CHECK(counts.at("summed") == 3 * dynamic_convolutions);
   CHECK(counts.at("two_sided") == 3 * dynamic_convolutions);
   check_one_line_error(bench + Words{"--plan", "--ablate"}, 2, "--ablate");
+}
+
+TEST_CASE("inspect and bench know the official form") {
+  const auto inspect = [](const Words& more) {
+    const Outcome outcome = run(Words{"inspect", "--json"} + more);
+    REQUIRE(outcome.exit_code == 0);
+    return nlohmann::json::parse(outcome.out);
+  };
+  const auto official = inspect({"--model", "od_resnet50", "--stem", "imagenet", "--image-size", "224"});
+  CHECK(official.at("parameters") == 90670888);
+  CHECK(official.at("multiply_accumulates").at("convolution") == 4089184256);
+  CHECK(official.at("model").at("downsample") == "static");
+  CHECK(official.at("model").at("dropout") == "0.1");
+  CHECK(inspect({"--stem", "imagenet", "--kernels", "1"}).at("parameters") == 11943944);
+  CHECK(inspect({"--stem", "imagenet"}).at("parameters") == 44901640);
+  CHECK(inspect({"--kernels", "4"}).at("multiply_accumulates").at("total") == 600853360);
+  const auto words =
+      inspect({"--stem", "imagenet", "--classes", "7", "--downsample", "odconv", "--dropout", "0"}).at("model");
+  CHECK(words.at("classes") == "7");
+  CHECK(words.at("downsample") == "odconv");
+  CHECK(words.at("dropout") == "0");
+
+  const Outcome timed = run({"bench", "--model", "od_resnet50", "--stem", "imagenet", "--image-size", "64", "--width",
+                             "8", "--kernels", "2", "--batch-size", "2", "--steps", "3", "--json"});
+  REQUIRE(timed.exit_code == 0);
+  CHECK(nlohmann::json::parse(timed.out).at("image_size") == 64);
+  CHECK_THAT(timed.err, ContainsSubstring("batch 2 of 64x64"));
 }
 
 TEST_CASE("synth writes a data set and says what to do with it") {

@@ -146,9 +146,9 @@ TEST_CASE("--init from an unfit file is refused, naming what the file looks like
   config.width = 8;
   config.kernels = 3;
   CHECK_THAT(init_from(config), ContainsSubstring("give --model od_resnet18 --kernels 3 or another file"));
-  config.model = "resnet18";
+  config.model = "resnet34";
   config.kernels = 1;
-  CHECK_THAT(init_from(config), ContainsSubstring("looks like resnet18, width 8: give --model resnet18"));
+  CHECK_THAT(init_from(config), ContainsSubstring("looks like resnet34, width 8: give --model od_resnet34"));
   config = options.recipe.model;
   config.classes = 7;
   CHECK_THAT(init_from(config), ContainsSubstring("7 classes"));

@@ -200,6 +200,7 @@ TEST_CASE("a static net of a batch of one trains, and --init starts from given w
   TrainOptions options = small_options(data, folder.file("a"));
   options.given.clear();
   options.recipe.model.model = "resnet18";
+  options.recipe.model.kernels = 1;
   options.recipe.batch_size = 1;
   options.recipe.epochs = 1;
   options.recipe.lr = 1e-3;

@@ -34,6 +34,18 @@ TEST_CASE("gradient of global average pool", "[ops]") {
   check_gradients([&](Tape& tape) { return ops::global_average_pool(tape, input); }, {{"input", input}}, 1000);
 }
 
+TEST_CASE("gradient of max-pool", "[ops]") {
+  const Variable input = variable({2, 7, 6, 3}, 1);
+  check_gradients([&](Tape& tape) { return ops::max_pool(tape, {}, input); }, {{"input", input}}, 1000);
+  check_gradients([&](Tape& tape) { return ops::max_pool(tape, {2, 1, 0}, input); }, {{"input", input}}, 1000);
+}
+
+TEST_CASE("gradient of dropout", "[ops]") {
+  const Variable input = variable({5, 9}, 1);
+  const Tensor step = Tensor::from_host(std::vector<std::int64_t>{3});
+  check_gradients([&](Tape& tape) { return ops::dropout(tape, 0.3, 1, step, input); }, {{"input", input}}, 1000);
+}
+
 TEST_CASE("gradient of linear", "[ops]") {
   const Variable input = variable({5, 7}, 1), weight = variable({3, 7}, 2), bias = variable({3}, 3);
   check_gradients([&](Tape& tape) { return ops::linear(tape, input, weight, bias); },
@@ -217,6 +229,11 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
   CHECK_THROWS_WITH(ops::linear(tape, image, variable({4, 3}, 2), {}), ContainsSubstring("[linear] expected"));
   CHECK_THROWS_WITH(ops::global_average_pool(tape, variable({2, 3}, 2)),
                     ContainsSubstring("[global_average_pool] expected input [N, H, W, C], got shape [2, 3]"));
+  CHECK_THROWS_WITH(ops::max_pool(tape, {}, variable({2, 3}, 2)),
+                    ContainsSubstring("[max_pool] expected input [N, H, W, C], got shape [2, 3]"));
+  CHECK_THROWS_WITH(ops::max_pool(tape, {7, 1, 0}, image), ContainsSubstring("[max_pool] expected images that hold"));
+  CHECK_THROWS_WITH(ops::dropout(tape, 0.1, 0, {}, image),
+                    ContainsSubstring("[dropout] expected the number of the training"));
   const Tensor temperature = temperature_of(1);
   CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({2, 4, 3, 3, 3}, 2), {}, temperature),
                     ContainsSubstring("[od_conv2d] expected kernel logits for 2 kernels, got none"));

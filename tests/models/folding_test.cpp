@@ -19,6 +19,7 @@ const std::vector<ModelConfig> configs = {
     {.model = "od_resnet18", .width = 8, .kernels = 2, .attention_norm = AttentionNorm::layer},
     {.model = "od_resnet18", .width = 8, .kernels = 2, .attention_norm = AttentionNorm::frozen},
     {.model = "resnet34", .width = 8, .kernels = 1},
+    {.model = "od_resnet50", .width = 8, .kernels = 2, .stem = Stem::imagenet},
 };
 
 TEST_CASE("a folded model computes the same logits, in evaluation and without norms", "[folding]") {

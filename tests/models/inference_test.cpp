@@ -39,6 +39,14 @@ TEST_CASE("a prepared model computes the model's logits", "[inference]") {
   }
 }
 
+TEST_CASE("a prepared model has bottlenecks and a max-pool, too", "[inference]") {
+  const auto model =
+      random_model({.model = "od_resnet50", .width = 8, .kernels = 2, .stem = Stem::imagenet}, DType::f64);
+  InferenceNet net(*model, 16, 16);
+  const Tensor images = uniform_tensor<double>({2, 16, 16, 3}, 7);
+  require_close(net.forward(images).to_doubles(), logits_of(*model, images).to_doubles(), {1e-9, 1e-9}, "logits");
+}
+
 TEST_CASE("logits of an image do not depend on its batch", "[inference]") {
   const auto model = random_model({.model = "od_resnet18", .width = 16, .kernels = 2}, DType::f32);
   InferenceNet net(*model, 16, 16);

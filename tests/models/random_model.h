@@ -18,7 +18,7 @@ inline std::unique_ptr<Model> random_model(const ModelConfig& config, DType dtyp
     std::vector<double> values = uniform_values<double>(tensor.shape[0], ++seed, 0.5);
     const bool positive = name.ends_with("running_var") || name.ends_with("bn.weight") ||
                           name.ends_with("bn1.weight") || name.ends_with("bn2.weight") ||
-                          name.ends_with("downsample.1.weight");
+                          name.ends_with("bn3.weight") || name.ends_with("downsample.1.weight");
     if (positive)
       for (double& value : values) value += 1;
     tensor = make_host_tensor(values, tensor.shape);

@@ -1,5 +1,5 @@
 // The nets: parameter counts, names and shapes of the article, gradients through a whole net, checkpoints.
-#include "models/resnet.h"
+#include "models/block.h"
 
 #include "tests/autograd_check.h"
 
@@ -9,7 +9,23 @@ namespace {
 using test::ContainsSubstring;
 using test::uniform_tensor;
 
-std::int64_t parameters(const ModelConfig& config) { return Model(config, 0).store.parameter_count(); }
+/// A net that is declared and not allocated: enough to count.
+struct Declared {
+  ParameterStore store{DType::f32, 0};
+  ResNet net;
+
+  explicit Declared(const ModelConfig& config) : net(config, store) {}
+};
+
+std::int64_t parameters(const ModelConfig& config) {
+  return Declared(config).store.parameter_count();
+}
+
+ModelConfig official(const std::string& model, std::int64_t kernels) {
+  ModelConfig config = default_config(model, Stem::imagenet);
+  config.kernels = kernels;
+  return config;
+}
 
 TEST_CASE("parameter counts are the article's", "[models]") {
   CHECK(parameters({.model = "od_resnet18", .kernels = 4}) == 44416202);
@@ -17,14 +33,38 @@ TEST_CASE("parameter counts are the article's", "[models]") {
   CHECK(parameters({.model = "resnet18", .kernels = 1}) == 11173962);
 }
 
+TEST_CASE("parameter counts in ImageNet's form are those of the official code", "[models]") {
+  CHECK(parameters(official("od_resnet18", 1)) == 11943944);
+  CHECK(parameters(official("od_resnet18", 4)) == 44901640);
+  // Counted by tests/pytorch/test_odconv.py.
+  CHECK(parameters(official("od_resnet34", 1)) == 22290168);
+  CHECK(parameters(official("od_resnet34", 4)) == 85551288);
+  CHECK(parameters(official("od_resnet50", 1)) == 28635112);
+  CHECK(parameters(official("od_resnet50", 4)) == 90670888);
+  CHECK(parameters(official("od_resnet101", 1)) == 50818769);
+  CHECK(parameters(official("od_resnet101", 4)) == 169680989);
+  // torchvision's.
+  CHECK(parameters(official("resnet18", 1)) == 11689512);
+  CHECK(parameters(official("resnet34", 1)) == 21797672);
+  CHECK(parameters(official("resnet50", 1)) == 25557032);
+  CHECK(parameters(official("resnet101", 1)) == 44549160);
+}
+
 TEST_CASE("multiply-accumulates per image, by part", "[models]") {
-  const auto cost = [](const ModelConfig& config) { return Model(config, 0).net.cost(32, 32); };
+  const auto cost = [](const ModelConfig& config) {
+    return Declared(config).net.cost(config.image_size, config.image_size);
+  };
   CHECK(cost({.model = "od_resnet18", .kernels = 4}).total() == 600853360);
   CHECK(cost({.model = "od_resnet18", .kernels = 4}).aggregation == 43941888);
   CHECK(cost({.model = "od_resnet18", .kernels = 1}).total() == 567895728);
   const Cost fixed = cost({.model = "resnet18", .kernels = 1});
   CHECK(fixed.total() == 555422720);
   CHECK(fixed.total() == fixed.convolution);
+  // The 1.8, 4.1 and 7.8 GMACs of the literature.
+  CHECK(cost(official("resnet18", 1)).total() == 1814073344);
+  CHECK(cost(official("resnet50", 1)).total() == 4089184256);
+  CHECK(cost(official("resnet101", 1)).total() == 7801405440);
+  CHECK(cost(official("od_resnet50", 4)).convolution == 4089184256);
 }
 
 TEST_CASE("names and shapes are PyTorch's", "[models]") {
@@ -51,6 +91,49 @@ TEST_CASE("names and shapes are PyTorch's", "[models]") {
   CHECK(Model({.model = "resnet34", .width = 8, .kernels = 1}, 0).store.state().contains("layer3.5.conv2.weight"));
 }
 
+TEST_CASE("names and shapes in ImageNet's form are those of the official code", "[models]") {
+  const Declared declared(official("od_resnet50", 4));
+  const auto layout = declared.store.layout();
+  const auto shape = [&](const std::string& name) { return layout.at(name).shape; };
+  CHECK(shape("conv1.weight") == Shape{64, 3, 7, 7});
+  CHECK(shape("layer1.0.conv1.weight") == Shape{4, 64, 64, 1, 1});
+  CHECK(shape("layer1.0.conv1.attention.kernel_fc.weight") == Shape{4, 16, 1, 1});
+  CHECK(shape("layer1.0.conv3.weight") == Shape{4, 256, 64, 1, 1});
+  CHECK(shape("layer1.0.downsample.0.weight") == Shape{256, 64, 1, 1});
+  CHECK(shape("layer2.0.conv1.attention.fc.weight") == Shape{16, 256, 1, 1});
+  CHECK(shape("layer4.1.conv1.attention.fc.weight") == Shape{128, 2048, 1, 1});
+  CHECK(shape("layer4.2.conv2.attention.spatial_fc.bias") == Shape{9});
+  CHECK(shape("layer4.2.bn3.running_var") == Shape{2048});
+  CHECK(shape("layer4.2.bn3.num_batches_tracked") == Shape{});
+  CHECK(layout.at("layer4.2.bn3.num_batches_tracked").dtype == DType::i64);
+  CHECK(shape("fc.weight") == Shape{1000, 2048});
+  CHECK_FALSE(layout.contains("layer1.0.conv1.attention.spatial_fc.weight"));
+  CHECK_FALSE(layout.contains("layer1.1.downsample.0.weight"));
+}
+
+TEST_CASE("the layout of a store is that of its state", "[models]") {
+  const Model model({.model = "od_resnet50", .width = 8, .kernels = 2}, 0);
+  const auto state = model.store.state();
+  const auto layout = model.store.layout();
+  REQUIRE(layout.size() == state.size());
+  for (const auto& [name, tensor] : state) {
+    INFO(name);
+    CHECK(layout.at(name).shape == tensor.shape);
+    CHECK(layout.at(name).dtype == tensor.dtype);
+  }
+}
+
+TEST_CASE("the form of a model brings its usual options", "[models]") {
+  CHECK(default_config("od_resnet18", Stem::cifar) == ModelConfig{});
+  CHECK(default_config("resnet34", Stem::cifar) == ModelConfig{.model = "resnet34", .kernels = 1});
+  const ModelConfig dynamic = official("od_resnet101", 4);
+  CHECK(dynamic.downsample == Downsample::fixed);
+  CHECK(dynamic.dropout == 0.1);
+  CHECK(dynamic.classes == 1000);
+  CHECK(dynamic.image_size == 224);
+  CHECK(default_config("resnet50", Stem::imagenet).dropout == 0);
+}
+
 TEST_CASE("gradients through a whole ODResNet", "[models]") {
   const Model model({.model = "od_resnet18", .width = 8, .kernels = 2}, 3, DType::f64);
   model.set_temperature(2);
@@ -69,9 +152,55 @@ TEST_CASE("gradients through a whole ODResNet", "[models]") {
       inputs, 6, 1e-8, {1e-5, 1e-4});
 }
 
+TEST_CASE("gradients through a bottleneck", "[models]") {
+  // Whole nets of bottlenecks are compared with PyTorch's: fifty layers deep, differences would say little.
+  ParameterStore store(DType::f64, 3);
+  const Block block({.model = "od_resnet50", .kernels = 2}, store, "", 6, 3, 2);
+  store.allocate();
+  CHECK(block.out_channels() == 12);
+  const Variable input(uniform_tensor<double>({4, 5, 6, 6}, 1), true);
+  const Tensor temperature = Tensor::from_host(std::vector<double>{2});
+  std::vector<test::NamedVariable> inputs{{"input", input}};
+  for (const char* name :
+       {"conv1.weight", "conv1.attention.kernel_fc.weight", "conv2.weight", "conv2.attention.spatial_fc.bias",
+        "bn2.weight", "conv3.weight", "conv3.attention.fc.weight", "bn3.bias", "downsample.0.weight"})
+    inputs.push_back({name, store.entry(name).variable});
+  test::check_gradients(
+      [&](Tape& tape) {
+        return block.forward({tape, true, temperature}, input);
+      },
+      inputs, 12, 1e-7, {1e-6, 1e-5});
+}
+
+TEST_CASE("dropout moves with the step in training, and is nothing in evaluation", "[models]") {
+  const Model model({.model = "resnet18", .width = 8, .kernels = 1, .dropout = 0.5}, 3);
+  const Variable images(uniform_tensor<float>({3, 8, 8, 3}, 1));
+  const auto logits = [&](bool training) {
+    Tape tape(false);
+    return model.net.forward(model.pass(tape, training), images).value().to_doubles();
+  };
+  const auto first = logits(true);
+  model.set_step(1);
+  CHECK(logits(true) != first);
+  model.set_step(0);
+  CHECK(logits(true) == first);
+  Model whole({.model = "resnet18", .width = 8, .kernels = 1}, 3);
+  whole.store.load_state(model.store.state(), "test");
+  Tape tape(false);
+  CHECK(logits(false) == whole.net.forward(whole.pass(tape, false), images).value().to_doubles());
+}
+
 TEST_CASE("the state survives a round trip", "[models]") {
-  const ModelConfig config{.model = "od_resnet18", .width = 8, .kernels = 3, .reduction = 0.125, .classes = 7,
-                           .attention_norm = AttentionNorm::frozen, .attention_init = AttentionInit::zero};
+  const ModelConfig config{.model = "od_resnet18",
+                           .width = 8,
+                           .kernels = 3,
+                           .reduction = 0.125,
+                           .classes = 7,
+                           .attention_norm = AttentionNorm::frozen,
+                           .attention_init = AttentionInit::zero,
+                           .stem = Stem::imagenet,
+                           .image_size = 64,
+                           .dropout = 0.25};
   const Model saved(config, 1);
   Model loaded(config, 2);
   const auto state = saved.store.state();
@@ -88,12 +217,20 @@ TEST_CASE("initial values depend on the seed and the name alone", "[models]") {
   CHECK(dynamic.store.state().at("conv1.weight") == fixed.store.state().at("conv1.weight"));
 }
 
+ModelConfig narrow(ModelConfig config) {
+  config.width = 8;
+  return config;
+}
+
 TEST_CASE("a file without metadata tells its model", "[models]") {
   for (const ModelConfig& config :
        {ModelConfig{.model = "od_resnet18", .width = 24, .kernels = 2},
         ModelConfig{.model = "od_resnet34", .width = 8, .kernels = 1, .downsample = Downsample::fixed, .classes = 3},
         ModelConfig{.model = "od_resnet18", .width = 64, .kernels = 1, .reduction = 0.25},
-        ModelConfig{.model = "resnet34", .width = 8, .kernels = 1}}) {
+        ModelConfig{.model = "resnet34", .width = 8, .kernels = 1},
+        ModelConfig{.model = "od_resnet50", .width = 8, .kernels = 2, .classes = 12},
+        ModelConfig{.model = "resnet101", .width = 8, .kernels = 1}, narrow(official("od_resnet101", 1)),
+        narrow(official("resnet50", 1)), narrow(official("od_resnet18", 3))}) {
     auto state = Model(config, 0).store.state();
     std::map<std::string, HostTensor> prefixed;
     for (auto& [name, tensor] : state) prefixed.emplace("module." + name, tensor);
@@ -171,16 +308,32 @@ TEST_CASE("foreign states are refused, naming the first few tensors", "[models]"
                     ContainsSubstring("got none named conv1.weight but \"lstm.weight\""));
   CHECK_THROWS_WITH(without_module_prefix({{"fc.bias", {}}, {"module.fc.bias", {}}}),
                     ContainsSubstring("expected each name once, got \"fc.bias\" with and without module."));
+  state = before;
+  state.erase("layer4.1.conv1.weight");
+  CHECK_THROWS_WITH(config_from_file(state, {}, "FILE"),
+                    ContainsSubstring("got basic blocks, [2, 2, 2, 1] in the four stages"));
+  state = before;
+  state["conv1.weight"] = make_host_tensor(std::vector<float>(8 * 3 * 25), {8, 3, 5, 5});
+  CHECK_THROWS_WITH(config_from_file(state, {}, "FILE"),
+                    ContainsSubstring("expected a first convolution of 3x3 or 7x7, got shape [8, 3, 5, 5]"));
+  CHECK_THROWS_WITH(config_from_file(before, {{"dropout", "half"}}, "FILE"),
+                    ContainsSubstring("expected a number as dropout in the metadata, got \"half\""));
+  CHECK_THROWS_WITH(config_from_file(before, {{"image_size", "1e9"}}, "FILE"), ContainsSubstring("image_size"));
+  CHECK_THROWS_WITH(config_from_file(before, {{"dropout", "nan"}}, "FILE"), ContainsSubstring("a dropout in [0, 1)"));
 }
 
 TEST_CASE("impossible configurations are usage errors", "[models]") {
-  CHECK_THROWS_AS(Model({.model = "resnet50"}, 0), UsageError);
-  CHECK_THROWS_WITH(Model({.model = "resnet50"}, 0), ContainsSubstring("expected one of resnet18"));
+  CHECK_THROWS_AS(Model({.model = "resnet51"}, 0), UsageError);
+  CHECK_THROWS_WITH(Model({.model = "resnet51"}, 0), ContainsSubstring("expected one of resnet18"));
   CHECK_THROWS_WITH(Model({.model = "resnet18", .kernels = 4}, 0), ContainsSubstring("1 kernel for the static model"));
   CHECK_THROWS_WITH(Model({.kernels = 0}, 0), ContainsSubstring("1 to 16 kernels, got 0"));
   CHECK_THROWS_WITH(Model({.width = 20}, 0), ContainsSubstring("multiple of 8, got 20"));
   CHECK_THROWS_WITH(Model({.reduction = 0}, 0), ContainsSubstring("reduction in (0, 1]"));
   CHECK_THROWS_WITH(Model({.classes = 1}, 0), ContainsSubstring("classes, got 1"));
+  CHECK_THROWS_WITH(Model({.image_size = 7}, 0), ContainsSubstring("an image size of 8 to 4096, got 7"));
+  CHECK_THROWS_WITH(Model({.dropout = 1}, 0), ContainsSubstring("a dropout in [0, 1), got 1"));
+  CHECK_THROWS_WITH(Model({.dropout = std::nan("")}, 0), ContainsSubstring("a dropout in [0, 1), got nan"));
+  CHECK_THROWS_AS(parse_stem("vgg"), UsageError);
 }
 
 }  // namespace

@@ -17,15 +17,22 @@ using test::uniform_tensor;
 
 TEST_CASE("constant attention converts without error, and logits follow the statistics", "[conversion]") {
   // Heads of zero: c = f = s = 1/2, p = 1/K for every image, so the twin's convolutions are the net's own.
-  const Model model({.model = "od_resnet18", .width = 8, .kernels = 3, .attention_init = AttentionInit::zero}, 1,
-                    DType::f64);
-  const Tensor images = uniform_tensor<double>({6, 16, 16, 3}, 1);
+  const bool bottlenecks = GENERATE(false, true);
+  const ModelConfig basic{.model = "od_resnet18", .width = 8, .kernels = 3, .attention_init = AttentionInit::zero};
+  const ModelConfig official{.model = "od_resnet50",
+                             .width = 8,
+                             .kernels = 2,
+                             .downsample = Downsample::fixed,
+                             .attention_init = AttentionInit::zero,
+                             .stem = Stem::imagenet};
+  const Model model(bottlenecks ? official : basic, 1, DType::f64);
+  const Tensor images = uniform_tensor<double>({6, 32, 32, 3}, 1);
   const StaticConversion conversion = convert_to_static(model, images);
-  REQUIRE(conversion.layers.size() == 19);
+  REQUIRE(conversion.layers.size() == (bottlenecks ? 48u : 19u));
   CHECK(conversion.layers.front().name == "layer1.0.conv1");
-  CHECK(conversion.layers[5].name == "layer2.0.downsample.0");
+  CHECK(conversion.layers[5].name == (bottlenecks ? "layer1.1.conv3" : "layer2.0.downsample.0"));
   for (const ConvertedLayer& layer : conversion.layers) CHECK(layer.relative_error < 1e-12);
-  CHECK(conversion.model->config.model == "resnet18");
+  CHECK(conversion.model->config.model == (bottlenecks ? "resnet50" : "resnet18"));
 
   // A dynamic net with the same running statistics computes the same logits.
   Model same(model.config, 1, DType::f64);

@@ -17,6 +17,7 @@ import math
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -91,32 +92,44 @@ def layer_cases() -> list[Case]:
     return cases
 
 
-def block_cases() -> list[Case]:
-    """BasicBlock: identity, a change of width alone, and a stride, with both kinds of down-sampling."""
-    rows = (
-        (4, 4, 1, "odconv", 4, 1.0, "train"),
-        (4, 8, 2, "odconv", 4, 1.0, "train"),
-        (4, 8, 2, "static", 4, 1.0, "train"),
-        (4, 8, 2, "odconv", 1, 30.0, "train"),
-        (6, 4, 1, "odconv", 2, 1.0, "eval"),
-        (4, 6, 2, "static", 1, 0.5, "eval"),
-    )
+def block_cases(block: str) -> list[Case]:
+    """Blocks: identity, a change of width alone, and a stride, with both kinds of down-sampling."""
+    rows = {
+        "basic": (
+            (4, 4, 1, "odconv", 4, 1.0, "train"),
+            (4, 8, 2, "odconv", 4, 1.0, "train"),
+            (4, 8, 2, "static", 4, 1.0, "train"),
+            (4, 8, 2, "odconv", 1, 30.0, "train"),
+            (6, 4, 1, "odconv", 2, 1.0, "eval"),
+            (4, 6, 2, "static", 1, 0.5, "eval"),
+        ),
+        "bottleneck": (
+            (12, 12, 1, "static", 4, 1.0, "train"),
+            (6, 16, 2, "static", 4, 1.0, "train"),
+            (6, 16, 2, "odconv", 2, 1.0, "train"),
+            (4, 12, 1, "static", 1, 30.0, "train"),
+            (8, 8, 1, "static", 2, 0.5, "eval"),
+            (5, 16, 2, "odconv", 4, 1.0, "eval"),
+        ),
+    }
     keys = ("in_planes", "out_planes", "stride", "downsample", "kernels", "temperature", "mode")
     shape = {"batch": 4, "height": 7, "width": 6, "reduction": 0.0625}
-    return [{"name": f"block{number}", **shape, **dict(zip(keys, row))} for number, row in enumerate(rows)]
+    return [{"name": f"block{number}", **shape, **dict(zip(keys, row))} for number, row in enumerate(rows[block])]
 
 
 def network_cases() -> list[Case]:
-    """Whole nets: od_resnet18 with K = 4 and 1, its official variant, and the static twin."""
+    """Whole nets: od_resnet18 with K = 4 and 1, with static down-sampling, its static twin, and two official models."""
     rows = (
-        ("od_resnet18_k4", "od_resnet18", 4, "odconv"),
-        ("od_resnet18_k1", "od_resnet18", 1, "odconv"),
-        ("od_resnet18_k2_static_downsample", "od_resnet18", 2, "static"),
-        ("resnet18", "resnet18", 1, "static"),
+        ("od_resnet18_k4", "od_resnet18", 4, "odconv", "cifar", 32),
+        ("od_resnet18_k1", "od_resnet18", 1, "odconv", "cifar", 32),
+        ("od_resnet18_k2_static_downsample", "od_resnet18", 2, "static", "cifar", 32),
+        ("resnet18", "resnet18", 1, "static", "cifar", 32),
+        ("od_resnet18_k4_imagenet", "od_resnet18", 4, "static", "imagenet", 64),
+        ("od_resnet50_k2_imagenet", "od_resnet50", 2, "static", "imagenet", 64),
     )
-    shape = {"batch": 4, "width": 8, "image_size": 32, "classes": 10, "reduction": 0.0625, "temperature": 1.0}
-    return [{"name": name, "model": model, "kernels": kernels, "downsample": downsample, **shape}
-            for name, model, kernels, downsample in rows]
+    keys = ("name", "model", "kernels", "downsample", "stem", "image_size")
+    shape = {"batch": 4, "width": 8, "classes": 10, "reduction": 0.0625, "temperature": 1.0}
+    return [{**dict(zip(keys, row)), **shape} for row in rows]
 
 
 def training_cases() -> list[Case]:
@@ -202,13 +215,14 @@ def run_layer(case: Case, dtype: torch.dtype, form: str) -> Outcome:
     return run_module(odconv.ODConv2d(**{key: case[key] for key in keys}, form=form), case, dtype)
 
 
-def run_block(case: Case, dtype: torch.dtype, form: str) -> Outcome:
+def run_block(block: type, case: Case, dtype: torch.dtype, form: str) -> Outcome:
     make = odconv.ConvFactory(True, case["kernels"], case["reduction"], case["downsample"], form)
-    return run_module(odconv.BasicBlock(case["in_planes"], case["out_planes"], case["stride"], make), case, dtype)
+    planes = case["out_planes"] // block.expansion
+    return run_module(block(case["in_planes"], planes, case["stride"], make), case, dtype)
 
 
 def build_network(case: Case, dtype: torch.dtype, form: str) -> odconv.ResNet:
-    keys = ("model", "width", "kernels", "reduction", "downsample", "classes")
+    keys = ("model", "width", "kernels", "reduction", "downsample", "classes", "stem")
     net = odconv.build(**{key: case[key] for key in keys}, form=form)
     fill_model(net.to(dtype), case["seed"])
     return net
@@ -351,9 +365,11 @@ class Fixture:
 
 
 def fixtures() -> list[Fixture]:
+    block_bars = (1e-3, 1e-4, 1e-11, (2e-6, 2e-5))
     return [
         Fixture("odconv2d", layer_cases(), run_layer, 1e-3, 0.0, 1e-11, (2e-6, 2e-5)),
-        Fixture("basic_block", block_cases(), run_block, 1e-3, 1e-4, 1e-11, (2e-6, 2e-5)),
+        Fixture("basic_block", block_cases("basic"), partial(run_block, odconv.BasicBlock), *block_bars),
+        Fixture("bottleneck", block_cases("bottleneck"), partial(run_block, odconv.Bottleneck), *block_bars),
         Fixture("network", network_cases(), run_network, 1e-5, 1e-7, 1e-9),
         Fixture("training", training_cases(), run_training, 1e-5, 1e-7, 1e-9),
     ]

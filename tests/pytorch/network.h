@@ -12,13 +12,14 @@ namespace omniconv::pytorch {
 
 /// The net of a case in f64, with the generator's weights.
 inline std::unique_ptr<Model> make_network(const Case& test) {
-  const ModelConfig config{
-      .model = test.text("model"),
-      .width = test.integer("width"),
-      .kernels = test.integer("kernels"),
-      .reduction = test.number("reduction"),
-      .downsample = test.text("downsample") == "static" ? Downsample::fixed : Downsample::odconv,
-      .classes = test.integer("classes")};
+  const ModelConfig config{.model = test.text("model"),
+                           .width = test.integer("width"),
+                           .kernels = test.integer("kernels"),
+                           .reduction = test.number("reduction"),
+                           .downsample = test.text("downsample") == "static" ? Downsample::fixed : Downsample::odconv,
+                           .classes = test.integer("classes"),
+                           .stem = parse_stem(test.text("stem")),
+                           .image_size = test.integer("image_size")};
   auto model = std::make_unique<Model>(config, 0, DType::f64);
   fill(model->store, test.seed());
   return model;

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FORMS = ("eager", "unfold")
-BLOCKS_PER_STAGE = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
+STEMS = ("cifar", "imagenet")
 
 
 class ODConvAttention(nn.Module):
@@ -114,30 +114,36 @@ class ConvFactory:
         self.dynamic, self.kernels, self.reduction, self.form = dynamic, kernels, reduction, form
         self.dynamic_downsample = dynamic and downsample == "odconv"
 
-    def conv3x3(self, in_planes: int, planes: int, stride: int) -> nn.Module:
+    def conv(self, in_planes: int, planes: int, size: int, stride: int = 1) -> nn.Module:
+        """A convolution of a block's main path, with K kernels."""
         if not self.dynamic:
-            return nn.Conv2d(in_planes, planes, 3, stride, 1, bias=False)
-        return ODConv2d(in_planes, planes, 3, stride, 1, reduction=self.reduction, kernels=self.kernels, form=self.form)
+            return nn.Conv2d(in_planes, planes, size, stride, size // 2, bias=False)
+        return self._odconv(in_planes, planes, size, stride, self.kernels)
 
-    def conv1x1(self, in_planes: int, planes: int, stride: int) -> nn.Module:
+    def shortcut(self, in_planes: int, planes: int, stride: int) -> nn.Module:
+        """A 1x1 down-sampling convolution, with one kernel."""
         if not self.dynamic_downsample:
             return nn.Conv2d(in_planes, planes, 1, stride, bias=False)
-        return ODConv2d(in_planes, planes, 1, stride, reduction=self.reduction, kernels=1, form=self.form)
+        return self._odconv(in_planes, planes, 1, stride, 1)
+
+    def _odconv(self, in_planes: int, planes: int, size: int, stride: int, kernels: int) -> ODConv2d:
+        return ODConv2d(in_planes, planes, size, stride, size // 2, reduction=self.reduction, kernels=kernels,
+                        form=self.form)
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm around a residual; down-sampled where the shape changes."""
 
+    expansion = 1
+
     def __init__(self, in_planes: int, planes: int, stride: int, make: ConvFactory):
         super().__init__()
-        self.conv1 = make.conv3x3(in_planes, planes, stride)
+        self.conv1 = make.conv(in_planes, planes, 3, stride)
         self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = make.conv3x3(planes, planes, 1)
+        self.conv2 = make.conv(planes, planes, 3)
         self.bn2 = nn.BatchNorm2d(planes)
         self.relu = nn.ReLU()
-        self.downsample = None
-        if stride != 1 or in_planes != planes:
-            self.downsample = nn.Sequential(make.conv1x1(in_planes, planes, stride), nn.BatchNorm2d(planes))
+        self.downsample = _downsample(in_planes, planes, stride, make)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -145,37 +151,84 @@ class BasicBlock(nn.Module):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class ResNet(nn.Module):
-    """The CIFAR form: a static 3x3 stem of stride 1, four stages, global average pool, linear."""
+class Bottleneck(nn.Module):
+    """A 1x1, a 3x3 and a 1x1 convolution around a residual; the last has four times the planes."""
 
-    def __init__(self, blocks: tuple[int, ...], width: int, classes: int, make: ConvFactory):
+    expansion = 4
+
+    def __init__(self, in_planes: int, planes: int, stride: int, make: ConvFactory):
         super().__init__()
-        self.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = make.conv(in_planes, planes, 1)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = make.conv(planes, planes, 3, stride)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = make.conv(planes, planes * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(width, width, blocks[0], 1, make)
-        self.layer2 = _stage(width, 2 * width, blocks[1], 2, make)
-        self.layer3 = _stage(2 * width, 4 * width, blocks[2], 2, make)
-        self.layer4 = _stage(4 * width, 8 * width, blocks[3], 2, make)
-        self.fc = nn.Linear(8 * width, classes)
+        self.downsample = _downsample(in_planes, planes * self.expansion, stride, make)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+# The block and how many of it there are in each stage.
+ARCHITECTURES = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of blocks, global average pool, dropout, linear.
+
+    The CIFAR stem is a static 3x3 convolution of stride 1; ImageNet's, the official one, 7x7 of stride 2 and a max-pool.
+    """
+
+    def __init__(self, block: type, blocks: tuple[int, ...], width: int, classes: int, make: ConvFactory, stem: str,
+                 dropout: float):
+        super().__init__()
+        if stem not in STEMS:
+            raise ValueError(f"stem must be one of {STEMS}, got {stem!r}")
+        size, stride = (3, 1) if stem == "cifar" else (7, 2)
+        self.conv1 = nn.Conv2d(3, width, size, stride, size // 2, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.Identity() if stem == "cifar" else nn.MaxPool2d(3, 2, 1)
+        in_planes = width
+        for stage, count in enumerate(blocks):
+            planes = width << stage
+            layers = []
+            for number in range(count):
+                layers.append(block(in_planes, planes, 2 if stage > 0 and number == 0 else 1, make))
+                in_planes = planes * block.expansion
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(in_planes, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(self.dropout(x.mean((2, 3))))
 
 
-def _stage(in_planes: int, planes: int, blocks: int, stride: int, make: ConvFactory) -> nn.Sequential:
-    first = BasicBlock(in_planes, planes, stride, make)
-    return nn.Sequential(first, *(BasicBlock(planes, planes, 1, make) for _ in range(blocks - 1)))
+def _downsample(in_planes: int, planes: int, stride: int, make: ConvFactory) -> Optional[nn.Module]:
+    if stride == 1 and in_planes == planes:
+        return None
+    return nn.Sequential(make.shortcut(in_planes, planes, stride), nn.BatchNorm2d(planes))
 
 
 def build(model: str, width: int = 64, kernels: int = 4, reduction: float = 0.0625, downsample: str = "odconv",
-          classes: int = 10, form: str = "eager") -> ResNet:
-    """Builds od_resnet18, od_resnet34 or a static twin, Kaiming-initialised from PyTorch's global generator."""
+          classes: int = 10, form: str = "eager", stem: str = "cifar", dropout: float = 0.0) -> ResNet:
+    """Builds od_resnet18/34/50/101 or a static twin, Kaiming-initialised from PyTorch's global generator."""
     dynamic = model.startswith("od_")
+    block, blocks = ARCHITECTURES[model[3:] if dynamic else model]
     make = ConvFactory(dynamic, kernels, reduction, downsample, form)
-    net = ResNet(BLOCKS_PER_STAGE[model[3:] if dynamic else model], width, classes, make)
+    net = ResNet(block, blocks, width, classes, make, stem, dropout)
     initialise(net)
     return net
 

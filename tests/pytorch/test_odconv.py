@@ -8,6 +8,7 @@ import itertools
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -17,8 +18,8 @@ import odconv
 from safetensors_io import load_file, load_metadata, save_file
 
 
-def parameter_count(model: str, kernels: int) -> int:
-    return sum(parameter.numel() for parameter in odconv.build(model, kernels=kernels).parameters())
+def parameter_count(model: str, kernels: int, **form: object) -> int:
+    return sum(parameter.numel() for parameter in odconv.build(model, kernels=kernels, **form).parameters())
 
 
 class ModelTest(unittest.TestCase):
@@ -26,6 +27,18 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(parameter_count("od_resnet18", 4), 44_416_202)
         self.assertEqual(parameter_count("od_resnet18", 1), 11_458_506)
         self.assertEqual(parameter_count("resnet18", 1), 11_173_962)
+
+    def test_parameter_counts_of_the_official_form(self) -> None:
+        counts = {
+            ("od_resnet18", 1): 11_943_944, ("od_resnet18", 4): 44_901_640,
+            ("od_resnet34", 1): 22_290_168, ("od_resnet34", 4): 85_551_288,
+            ("od_resnet50", 1): 28_635_112, ("od_resnet50", 4): 90_670_888,
+            ("od_resnet101", 1): 50_818_769, ("od_resnet101", 4): 169_680_989,
+        }
+        with mock.patch("odconv.initialise"):  # values do not count
+            for (model, kernels), count in counts.items():
+                form = {"downsample": "static", "classes": 1000, "stem": "imagenet"}
+                self.assertEqual(parameter_count(model, kernels, **form), count)
 
     def test_names_and_shapes(self) -> None:
         state = odconv.build("od_resnet18", width=8).state_dict()
@@ -37,6 +50,17 @@ class ModelTest(unittest.TestCase):
         self.assertEqual(shapes["layer2.0.downsample.0.weight"], [1, 16, 8, 1, 1])
         self.assertNotIn("layer2.0.downsample.0.attention.spatial_fc.weight", shapes)
         self.assertNotIn("layer2.0.downsample.0.attention.kernel_fc.weight", shapes)
+
+    def test_names_and_shapes_of_a_bottleneck(self) -> None:
+        state = odconv.build("od_resnet50", width=8, kernels=2, downsample="static", stem="imagenet").state_dict()
+        shapes = {name: list(tensor.shape) for name, tensor in state.items()}
+        self.assertEqual(shapes["conv1.weight"], [8, 3, 7, 7])
+        self.assertEqual(shapes["layer1.0.conv1.weight"], [2, 8, 8, 1, 1])
+        self.assertEqual(shapes["layer1.0.conv3.weight"], [2, 32, 8, 1, 1])
+        self.assertEqual(shapes["layer1.0.conv3.attention.kernel_fc.weight"], [2, 16, 1, 1])
+        self.assertEqual(shapes["layer1.0.downsample.0.weight"], [32, 8, 1, 1])
+        self.assertEqual(shapes["fc.weight"], [10, 256])
+        self.assertNotIn("layer1.0.conv1.attention.spatial_fc.weight", shapes)
 
     def test_plain_loop(self) -> None:
         """The formula of the design, written as sums, on a grouped, strided, dilated layer."""
