@@ -24,13 +24,6 @@
 #define ON_DEVICE "[device]"
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
-// One test asks for more memory than there is: the sanitizer shall then return none, as without it.
-extern "C" const char* __asan_default_options() {
-  return "allocator_may_return_null=1";
-}
-#endif
-
 namespace omniconv::test {
 namespace {
 
