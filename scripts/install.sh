@@ -35,7 +35,7 @@ omniconv_nvcc() {
   command -v nvcc || { [ -x /usr/local/cuda/bin/nvcc ] && echo /usr/local/cuda/bin/nvcc; } || true
 }
 
-# omniconv_build PRESET [CMAKE OPTIONS]: configures and builds build/PRESET.
+# omniconv_build PRESET [CMAKE OPTIONS]: configures and builds build/PRESET: all of it, or OMNICONV_TARGET.
 omniconv_build() {
   local preset=$1
   shift
@@ -44,5 +44,5 @@ omniconv_build() {
     export CUDACXX
   fi
   cmake --preset "$preset" "$@" >/dev/null
-  cmake --build --preset "$preset"
+  cmake --build --preset "$preset" --target "${OMNICONV_TARGET:-all}"
 }
