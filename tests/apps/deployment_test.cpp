@@ -98,6 +98,13 @@ TEST_CASE("conversions that cannot be done end in one line and no file") {
                         "--kernels", "2", "--epochs", "1", "--init", folded},
                        1, "got a folded one: take the checkpoint that was folded");
 
+  SafetensorsFile large = read_safetensors(trained.checkpoint);
+  large.metadata["image_size"] = "64";
+  write_safetensors(trained.folder.file("large.safetensors"), large);
+  check_one_line_error(
+      Words{"convert", "--checkpoint", trained.folder.file("large.safetensors"), "--to", "static"} + out + data, 1,
+      "expected images of 64x64, which the checkpoint is meant for, got 32x32");
+
   write_text(trained.data + "/batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n");
   check_one_line_error(to_static + data, 1, "expected data of 10 classes, as the checkpoint has, got 11");
   std::string batch = trained.data + "/data_batch_1.bin";
