@@ -9,10 +9,10 @@
 #include "engine/conv/summed.h"
 #include "engine/conv/tensor_core.h"
 #include "engine/conv/two_sided.h"
-#include "kernels/kernel_summed_mma.h"
 #include "kernels/od_conv.h"
 #include "kernels/od_conv_mma.h"
 #include "kernels/od_conv_mma_weight.h"
+#include "kernels/od_conv_summed_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #endif
@@ -78,7 +78,7 @@ bool is_available(Algorithm algorithm, DType dtype) {
 
 bool takes(Algorithm algorithm, const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
   if (!is_available(algorithm, dtype)) return false;
-  if (algorithm == Algorithm::tensor_core_summed) return kernels::kernel_summed_mma_takes(shape);
+  if (algorithm == Algorithm::tensor_core_summed) return kernels::od_conv_summed_mma_takes(shape);
   if (algorithm != Algorithm::tensor_core) return true;
   return direction == Direction::weight_gradient ? kernels::od_conv_mma_weight_gradient_takes(shape)
                                                  : kernels::od_conv_mma_takes(shape, kernels);

@@ -1,9 +1,9 @@
 #include "engine/conv/tensor_core.h"
 
 #include "engine/conv/library_parts.h"
-#include "kernels/kernel_summed_mma.h"
 #include "kernels/od_conv_mma.h"
 #include "kernels/od_conv_mma_weight.h"
+#include "kernels/od_conv_summed_mma.h"
 
 namespace omniconv::conv {
 
@@ -30,7 +30,7 @@ template <class Half>
 void summed_tensor_core_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
                                 const Half* weight, Half* output, Stream stream) {
   const Buffer<Half> scaled_input(attention.channel ? shape.input_count() : 0);
-  kernels::kernel_summed_mma_forward(shape, attention, input, weight, output, scaled_input.get(), stream);
+  kernels::od_conv_summed_mma_forward(shape, attention, input, weight, output, scaled_input.get(), stream);
 }
 
 template <class Half>
@@ -38,10 +38,10 @@ void summed_tensor_core_data_gradient(const ConvShape& shape, const AttentionVal
                                       const Half* input, const Half* weight, const Half* d_output, Half* d_input,
                                       bool accumulate, float* weighted_channel, float* weighted_kst, Stream stream) {
   const Buffer<Half> scaled_gradient(attention.filter ? shape.output_count() : 0);
-  const Buffer<float> workspace(kernels::kernel_summed_mma_data_gradient_workspace(shape, attention.kernels));
-  kernels::kernel_summed_mma_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate,
-                                           weighted_channel, weighted_kst, scaled_gradient.get(), workspace.get(),
-                                           stream);
+  const Buffer<float> workspace(kernels::od_conv_summed_mma_data_gradient_workspace(shape, attention.kernels));
+  kernels::od_conv_summed_mma_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate,
+                                            weighted_channel, weighted_kst, scaled_gradient.get(), workspace.get(),
+                                            stream);
 }
 
 template <class Half>
@@ -50,9 +50,9 @@ void summed_tensor_core_weight_gradient(const ConvShape& shape, const AttentionV
                                         Stream stream) {
   const Buffer<Half> scaled_input(attention.channel ? shape.input_count() : 0);
   const Buffer<Half> scaled_gradient(attention.filter ? shape.output_count() : 0);
-  const Buffer<float> workspace(kernels::kernel_summed_mma_weight_gradient_workspace(shape, attention.kernels));
-  kernels::kernel_summed_mma_weight_gradient(shape, attention, input, d_output, d_weight, accumulate,
-                                             scaled_input.get(), scaled_gradient.get(), workspace.get(), stream);
+  const Buffer<float> workspace(kernels::od_conv_summed_mma_weight_gradient_workspace(shape, attention.kernels));
+  kernels::od_conv_summed_mma_weight_gradient(shape, attention, input, d_output, d_weight, accumulate,
+                                              scaled_input.get(), scaled_gradient.get(), workspace.get(), stream);
 }
 
 #define OMNICONV_INSTANTIATE(Half)                                                                                     \

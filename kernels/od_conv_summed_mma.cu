@@ -1,10 +1,11 @@
+#include "kernels/od_conv_summed_mma.h"
+
 #include <algorithm>
 #include <vector>
 
 #include "kernels/columns.h"
 #include "kernels/dynamic.h"
 #include "kernels/error.h"
-#include "kernels/kernel_summed_mma.h"
 #include "kernels/mma_tiles.h"
 #include "kernels/simt/tensor_core.h"
 
@@ -478,38 +479,38 @@ std::int64_t share_floats(const Product& product) {
 
 }  // namespace
 
-bool kernel_summed_mma_takes(const ConvShape& shape) {
+bool od_conv_summed_mma_takes(const ConvShape& shape) {
   constexpr std::int64_t most = Positions::most;
   return shape.params.groups == 1 && shape.in_channels % piece == 0 && shape.out_channels % piece == 0 &&
          shape.in_pixels() <= most && shape.out_pixels() <= most && shape.taps() <= most;
 }
 
-void expect_kernel_summed_mma_takes(const ConvShape& shape) {
-  expect(kernel_summed_mma_takes(shape), "kernel_summed_mma",
+void expect_od_conv_summed_mma_takes(const ConvShape& shape) {
+  expect(od_conv_summed_mma_takes(shape), "od_conv_summed_mma",
          "expected one group, multiples of 8 channels and at most 64 pixels, got ", shape.params.groups, " groups of ",
          shape.group_in(), " and ", shape.group_out(), " channels, ", shape.in_pixels(), " and ", shape.out_pixels(),
          " pixels, kernels of ", shape.taps());
 }
 
 template <class Half>
-void kernel_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                               const Half* weight, Half* output, Half* scaled_input, Stream stream) {
-  expect_kernel_summed_mma_takes(shape);
+void od_conv_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
+                                const Half* weight, Half* output, Half* scaled_input, Stream stream) {
+  expect_od_conv_summed_mma_takes(shape);
   const Half* const source =
       scaled<Half>(input, attention.channel, scaled_input, shape.samples, shape.in_pixels(), shape.in_channels, stream);
   run_product<Half, true>(shape, attention, source, weight, {output, false, nullptr, nullptr, nullptr}, stream);
 }
 
-std::int64_t kernel_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
+std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
   return shape.input_count() + share_floats(product_of<false>(shape, kernels));
 }
 
 template <class Half>
-void kernel_summed_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                     const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                                     float* weighted_channel, float* weighted_kst, Half* scaled_gradient,
-                                     float* workspace, Stream stream) {
-  expect_kernel_summed_mma_takes(shape);
+void od_conv_summed_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
+                                      const Half* input, const Half* weight, const Half* d_output, Half* d_input,
+                                      bool accumulate, float* weighted_channel, float* weighted_kst,
+                                      Half* scaled_gradient, float* workspace, Stream stream) {
+  expect_od_conv_summed_mma_takes(shape);
   const Product product = product_of<false>(shape, attention.kernels);
   const Half* const source = scaled<Half>(d_output, attention.filter, scaled_gradient, shape.samples,
                                           shape.out_pixels(), shape.out_channels, stream);
@@ -525,12 +526,12 @@ void kernel_summed_mma_data_gradient(const ConvShape& shape, const AttentionValu
                               stream);
 }
 
-#define OMNICONV_INSTANTIATE(Half)                                                                                    \
-  template void kernel_summed_mma_forward(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,  \
-                                          Half*, Half*, Stream);                                                      \
-  template void kernel_summed_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const Half*,         \
-                                                const Half*, const Half*, Half*, bool, float*, float*, Half*, float*, \
-                                                Stream);
+#define OMNICONV_INSTANTIATE(Half)                                                                                     \
+  template void od_conv_summed_mma_forward(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,  \
+                                           Half*, Half*, Stream);                                                      \
+  template void od_conv_summed_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const Half*,         \
+                                                 const Half*, const Half*, Half*, bool, float*, float*, Half*, float*, \
+                                                 Stream);
 OMNICONV_INSTANTIATE(bf16)
 OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE

@@ -15,19 +15,19 @@ namespace omniconv::kernels {
 
 /// Whether the kernels take this shape: one group, channels that are multiples of 8, at most 64 pixels of input, of
 /// output and of a kernel.
-bool kernel_summed_mma_takes(const ConvShape& shape);
+bool od_conv_summed_mma_takes(const ConvShape& shape);
 /// Throws Error unless they do.
-void expect_kernel_summed_mma_takes(const ConvShape& shape);
+void expect_od_conv_summed_mma_takes(const ConvShape& shape);
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). input [N, H, W, I], weight [K, O, R, S, I], all of Half at
 /// multiples of 16 bytes. scaled_input: memory for x ⊙ c, as much as input; not used without channel attention.
-/// @throws Error unless kernel_summed_mma_takes the shape, here and in the gradients.
+/// @throws Error unless od_conv_summed_mma_takes the shape, here and in the gradients.
 template <class Half>
-void kernel_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                               const Half* weight, Half* output, Half* scaled_input, Stream stream);
+void od_conv_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
+                                const Half* weight, Half* output, Half* scaled_input, Stream stream);
 
-/// Floats of workspace that kernel_summed_mma_data_gradient needs.
-std::int64_t kernel_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
+/// Floats of workspace that od_conv_summed_mma_data_gradient needs.
+std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
 
 /// All that the product with the kernels gives of the gradients; whatever is a nullptr is not computed:
 ///   d_input [N, H, W, I] (+)= dx = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q_k W_k)
@@ -35,18 +35,18 @@ std::int64_t kernel_summed_mma_data_gradient_workspace(const ConvShape& shape, s
 ///   weighted_kst [N, K, R·S] = Q, from the sums that make up dx: no product of its own
 /// scaled_gradient: memory for f ⊙ d_output, as much as d_output; not used without filter attention.
 template <class Half>
-void kernel_summed_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                     const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                                     float* weighted_channel, float* weighted_kst, Half* scaled_gradient,
-                                     float* workspace, Stream stream);
+void od_conv_summed_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
+                                      const Half* input, const Half* weight, const Half* d_output, Half* d_input,
+                                      bool accumulate, float* weighted_channel, float* weighted_kst,
+                                      Half* scaled_gradient, float* workspace, Stream stream);
 
-/// Floats of workspace that kernel_summed_mma_weight_gradient needs.
-std::int64_t kernel_summed_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
+/// Floats of workspace that od_conv_summed_mma_weight_gradient needs.
+std::int64_t od_conv_summed_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
 
 /// d_weight [K, O, R, S, I] (+)= Σ_n q_n D_n. scaled_input and scaled_gradient as above.
 template <class Half>
-void kernel_summed_mma_weight_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
-                                       const Half* input, const Half* d_output, float* d_weight, bool accumulate,
-                                       Half* scaled_input, Half* scaled_gradient, float* workspace, Stream stream);
+void od_conv_summed_mma_weight_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
+                                        const Half* input, const Half* d_output, float* d_weight, bool accumulate,
+                                        Half* scaled_input, Half* scaled_gradient, float* workspace, Stream stream);
 
 }  // namespace omniconv::kernels

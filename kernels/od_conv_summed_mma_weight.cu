@@ -1,8 +1,8 @@
 #include "kernels/columns.h"
 #include "kernels/dynamic.h"
 #include "kernels/error.h"
-#include "kernels/kernel_summed_mma.h"
 #include "kernels/mma_tiles.h"
+#include "kernels/od_conv_summed_mma.h"
 #include "kernels/simt/tensor_core.h"
 
 namespace omniconv::kernels {
@@ -263,16 +263,16 @@ Problem problem_of(const ConvShape& shape, std::int64_t kernels) {
 
 }  // namespace
 
-std::int64_t kernel_summed_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
+std::int64_t od_conv_summed_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
   const Problem problem = problem_of(shape, kernels);
   return problem.parts > 1 ? problem.parts * problem.weight_count() : 0;
 }
 
 template <class Half>
-void kernel_summed_mma_weight_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
-                                       const Half* input, const Half* d_output, float* d_weight, bool accumulate,
-                                       Half* scaled_input, Half* scaled_gradient, float* workspace, Stream stream) {
-  expect_kernel_summed_mma_takes(shape);
+void od_conv_summed_mma_weight_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
+                                        const Half* input, const Half* d_output, float* d_weight, bool accumulate,
+                                        Half* scaled_input, Half* scaled_gradient, float* workspace, Stream stream) {
+  expect_od_conv_summed_mma_takes(shape);
   const Problem problem = problem_of(shape, attention.kernels);
   const bool in_parts = problem.parts > 1;
   float* const partial = in_parts ? workspace : d_weight;
@@ -289,9 +289,9 @@ void kernel_summed_mma_weight_gradient(const ConvShape& shape, const AttentionVa
     launch_column_sums<float>(1, problem.parts, problem.weight_count(), partial, 1.0, d_weight, accumulate, stream);
 }
 
-#define OMNICONV_INSTANTIATE(Half)                                                                              \
-  template void kernel_summed_mma_weight_gradient(const ConvShape&, const AttentionValues<float>&, const Half*, \
-                                                  const Half*, float*, bool, Half*, Half*, float*, Stream);
+#define OMNICONV_INSTANTIATE(Half)                                                                               \
+  template void od_conv_summed_mma_weight_gradient(const ConvShape&, const AttentionValues<float>&, const Half*, \
+                                                   const Half*, float*, bool, Half*, Half*, float*, Stream);
 OMNICONV_INSTANTIATE(bf16)
 OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE
