@@ -62,7 +62,8 @@ void attention(const AttentionCall& call) {
   const auto classes = static_cast<std::int64_t>(data.class_names.size());
   expect(classes == model.config.classes, "attention", call.data, ": expected data of ", model.config.classes,
          " classes, as the checkpoint has, got ", classes);
-  const ImageSet images = first_images(data.test, call.images.value_or(data.test.count()));
+  const Dataset test(data.test);
+  const std::int64_t images = std::min(call.images.value_or(test.count()), test.count());
 
   std::error_code error;
   std::filesystem::create_directories(call.out, error);
@@ -71,10 +72,10 @@ void attention(const AttentionCall& call) {
 
   Console console(call.json ? stderr : stdout);
   console.print(text("%s, temperature %g on %s test images", describe(model.config).c_str(),
-                     temperature.value_or(loaded.temperature), grouped(images.count()).c_str()));
+                     temperature.value_or(loaded.temperature), grouped(images).c_str()));
   const AttentionStatistics statistics =
-      attention_statistics(model, images, data.class_names, [&](std::int64_t done) {
-        if (console.due()) console.show(concat(grouped(done), " of ", grouped(images.count()), " images"));
+      attention_statistics(model, test, images, data.class_names, [&](std::int64_t done) {
+        if (console.due()) console.show(concat(grouped(done), " of ", grouped(images), " images"));
       });
   write_attention(call.out, statistics);
 

@@ -43,10 +43,11 @@ RunDetails details_of(const RunRecord& run, const std::string& data_path) {
   expect(classes == model.config.classes, "report", data_path, ": expected data of ", model.config.classes,
          " classes, as the checkpoint has, got ", classes);
   const Tensor logits = Tensor::empty({data.test.count(), classes}, DType::f32);
-  evaluate(model, Dataset(data.test), evaluation_batch_size, logits);
+  const Dataset test(data.test);
+  evaluate(model, test, evaluation_batch_size, logits);
   details.test = test_results(logits.to_doubles(), data.test, data.class_names);
   if (model.config.dynamic())
-    details.attention = attention_statistics(model, first_images(data.test, attention_images), data.class_names);
+    details.attention = attention_statistics(model, test, attention_images, data.class_names);
   return details;
 }
 

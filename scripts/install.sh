@@ -3,7 +3,7 @@
 set -euo pipefail
 
 omniconv_packages=(g++ cmake ninja-build ccache libdnnl-dev libboost-context-dev libcli11-dev nlohmann-json3-dev catch2
-                   libstb-dev libonnx-dev libprotobuf-dev)
+                   libstb-dev libonnx-dev libprotobuf-dev protobuf-compiler libboost-dev)
 
 omniconv_install() {
   local missing=() package

@@ -93,12 +93,16 @@ Picture heat_map(const AttentionMap& map, std::int64_t cell) {
   return picture;
 }
 
-void write_attention(const std::string& folder, const AttentionStatistics& statistics) {
+std::int64_t usual_cell(const AttentionMap& map) {
   constexpr std::int64_t least_cell = 4, usual_width = 512, largest_cell = 24;
+  return std::clamp(usual_width / map.width, least_cell, largest_cell);
+}
+
+void write_attention(const std::string& folder, const AttentionStatistics& statistics) {
   for (const LayerAttention& layer : statistics.layers)
     for (const AttentionMap& map : layer.maps)
       write_file(where, (fs::path(folder) / concat(layer.name, '.', map.attention, ".png")).string(),
-                 encode_png(heat_map(map, std::clamp(usual_width / map.width, least_cell, largest_cell))));
+                 encode_png(heat_map(map, usual_cell(map))));
   write_file(where, (fs::path(folder) / "attention.json").string(), json_line(to_json(statistics)) + '\n');
 }
 

@@ -16,6 +16,8 @@ nlohmann::ordered_json to_json(const AttentionStatistics& statistics);
 /// A heat map: a row per class, a column per entry, in cells of `cell` x `cell` pixels. Above the means, from 0 to 1;
 /// below, under a white line, the deviations, from 0 to 0.25. Dark is low, bright is high.
 Picture heat_map(const AttentionMap& map, std::int64_t cell);
+/// The size of cells that makes a picture by itself neither tiny nor huge.
+std::int64_t usual_cell(const AttentionMap& map);
 
 /// Writes attention.json and LAYER.ATTENTION.png for each attention of each layer into `folder`, which exists.
 /// @throws Error naming the file that cannot be written.

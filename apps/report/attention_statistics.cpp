@@ -25,15 +25,16 @@ class Sums {
         square_(classes * width_) {}
 
   /// `values` [labels, width]
-  void add(const std::vector<double>& values, const std::uint8_t* labels) {
-    for (std::size_t image = 0; image * width_ < values.size(); ++image) {
+  void add(const std::vector<double>& values, const std::vector<std::int32_t>& labels) {
+    for (std::size_t image = 0; image < labels.size(); ++image) {
+      const auto label = static_cast<std::size_t>(labels[image]);
       double entropy = 0;
       for (std::size_t i = 0; i < width_; ++i) {
         const double value = values[image * width_ + i];
         expect(std::isfinite(value), where, "expected finite attentions, got ", value,
                ": the checkpoint is of a run that diverged");
-        sum_[labels[image] * width_ + i] += value;
-        square_[labels[image] * width_ + i] += value * value;
+        sum_[label * width_ + i] += value;
+        square_[label * width_ + i] += value * value;
         saturated_ += value < lowest || value > highest ? 1 : 0;
         if (value > 0) entropy -= value * std::log(value);
       }
@@ -148,27 +149,22 @@ std::vector<Finding> find_collapse(const LayerAttention& layer) {
   return findings;
 }
 
-ImageSet first_images(const ImageSet& set, std::int64_t count) {
-  ImageSet first = set;
-  first.labels.resize(static_cast<std::size_t>(std::min(count, set.count())));
-  first.images.resize(first.labels.size() * static_cast<std::size_t>(image_bytes));
-  return first;
-}
-
-AttentionStatistics attention_statistics(const Model& model, const ImageSet& images,
+AttentionStatistics attention_statistics(const Model& model, const Dataset& dataset, std::int64_t most_images,
                                          const std::vector<std::string>& class_names,
                                          const std::function<void(std::int64_t)>& on_batch) {
   expect(model.config.dynamic(), where, "expected a model with dynamic convolutions, got the static ",
          model.config.model);
-  expect(images.count() > 0, where, "expected images to look at, got none");
+  const std::int64_t count = std::min(most_images, dataset.count());
+  expect(count > 0, where, "expected images to look at, got none");
   AttentionStatistics statistics{class_names, std::vector<std::int64_t>(class_names.size()), {}};
-  for (const std::uint8_t label : images.labels) ++statistics.class_counts.at(label);
 
-  const Dataset dataset(images);
-  const Tensor order = Tensor::from_host(epoch_order(images.count(), 0, 0, false));
+  const Tensor order = Tensor::from_host(epoch_order(dataset.count(), 0, 0, false));
   std::vector<LayerSums> layers;
-  for (const BatchRange& range : batch_ranges(images.count(), evaluation_batch_size, false)) {
-    const Variable batch(dataset.gather(order.view(range.begin, {range.size()}), model.store.precision()).images);
+  for (const BatchRange& range : batch_ranges(count, evaluation_batch_size, false)) {
+    const Batch gathered = dataset.gather(order.view(range.begin, {range.size()}), model.store.precision());
+    const Variable batch(gathered.images);
+    const std::vector<std::int32_t> labels = gathered.labels.to_host<std::int32_t>();
+    for (const std::int32_t label : labels) ++statistics.class_counts.at(static_cast<std::size_t>(label));
     // The graph keeps the input of every layer, from which its attentions are computed once more.
     Graph graph(batch);
     Tape tape(false);
@@ -194,7 +190,7 @@ AttentionStatistics attention_statistics(const Model& model, const ImageSet& ima
       }
       auto sums = layers[index++].sums.begin();
       for (const auto& [name, tensor] : named)
-        if (tensor->defined()) (sums++)->add(tensor->to_doubles(), images.labels.data() + range.begin);
+        if (tensor->defined()) (sums++)->add(tensor->to_doubles(), labels);
     }
     if (on_batch) on_batch(range.end);
   }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/images.h"
+#include "apps/training/dataset.h"
 #include "models/resnet.h"
 
 namespace omniconv {
@@ -51,15 +51,13 @@ struct AttentionStatistics {
   friend bool operator==(const AttentionStatistics&, const AttentionStatistics&) = default;
 };
 
-/// Runs `model`, as it is, temperature included, over `images` in batches and looks at the attentions of every ODConv.
-/// `class_names` has a name for each label; `on_batch` hears of finished images.
+/// Runs `model`, as it is, temperature included, over the first `most_images` of `dataset`, all there are at most, in
+/// batches and looks at the attentions of every ODConv. `class_names` has a name for each label; `on_batch` hears of
+/// finished images.
 /// @throws Error for a model without dynamic convolutions, no images, or attentions that are not finite.
-AttentionStatistics attention_statistics(const Model& model, const ImageSet& images,
+AttentionStatistics attention_statistics(const Model& model, const Dataset& dataset, std::int64_t most_images,
                                          const std::vector<std::string>& class_names,
                                          const std::function<void(std::int64_t)>& on_batch = {});
-
-/// The first `count` images of `set`, all there are at most.
-ImageSet first_images(const ImageSet& set, std::int64_t count);
 
 /// What is wrong with a layer, from its maps and kernel_cosines:
 ///   uniform     kernel: entropy above 0.99, so that K kernels act as their mean

@@ -23,6 +23,10 @@ ImageSet one_image(const ImageSet& set, std::int64_t index) {
   return {{first, first + image_bytes}, {set.labels[static_cast<std::size_t>(index)]}};
 }
 
+AttentionStatistics look_at(const Model& model, const ImageSet& images, const std::vector<std::string>& class_names) {
+  return attention_statistics(model, Dataset(images), images.count(), class_names);
+}
+
 /// A layer with nothing wrong.
 LayerAttention healthy_layer() {
   LayerAttention layer{"layer", {}, {1, 0.2, 0.2, 1}, {}};
@@ -34,10 +38,10 @@ LayerAttention healthy_layer() {
 TEST_CASE("means and deviations by class are those of the images taken one by one") {
   const ImageData data = make_synthetic(3, 5, 23);
   const Model model(small_config(), 5);
-  const AttentionStatistics together = attention_statistics(model, data.test, data.class_names);
+  const AttentionStatistics together = look_at(model, data.test, data.class_names);
   std::vector<AttentionStatistics> alone;
   for (std::int64_t i = 0; i < data.test.count(); ++i)
-    alone.push_back(attention_statistics(model, one_image(data.test, i), data.class_names));
+    alone.push_back(look_at(model, one_image(data.test, i), data.class_names));
 
   // Sixteen 3x3 convolutions and three shortcuts.
   REQUIRE(together.layers.size() == 19);
@@ -90,7 +94,7 @@ TEST_CASE("heads that start at zero are found to be neutral, equal kernels to du
   const auto third = static_cast<std::ptrdiff_t>(weight.bytes.size() / 3);
   std::copy(weight.bytes.begin(), weight.bytes.begin() + third, weight.bytes.begin() + 2 * third);
   model.store.load_state(state, "test");
-  const AttentionStatistics statistics = attention_statistics(model, data.test, data.class_names);
+  const AttentionStatistics statistics = look_at(model, data.test, data.class_names);
   std::vector<std::string> kinds;
   for (const Finding& finding : statistics.layers[0].findings) kinds.push_back(finding.attention + ' ' + finding.kind);
   CHECK(kinds == std::vector<std::string>{"channel constant", "filter constant", "spatial constant", "kernel uniform",
@@ -127,17 +131,17 @@ TEST_CASE("attentions cannot be looked at where there are none, or none that are
   const ImageData data = make_synthetic(3, 5, 4);
   ModelConfig config = small_config();
   Model model(config, 5);
-  CHECK_THAT(message_of<Error>([&] { attention_statistics(model, {}, data.class_names); }),
+  CHECK_THAT(message_of<Error>([&] { attention_statistics(model, Dataset(data.test), 0, data.class_names); }),
              ContainsSubstring("expected images to look at"));
   auto state = model.store.state();
   HostTensor& bias = state.at("layer1.1.conv1.attention.channel_fc.bias");
   bias = make_host_tensor(std::vector<float>(8, std::numeric_limits<float>::quiet_NaN()), {8});
   model.store.load_state(state, "test");
-  CHECK_THAT(message_of<Error>([&] { attention_statistics(model, data.test, data.class_names); }),
+  CHECK_THAT(message_of<Error>([&] { look_at(model, data.test, data.class_names); }),
              ContainsSubstring("expected finite attentions, got ") && ContainsSubstring("nan: the"));
   config.model = "resnet18";
   config.kernels = 1;
-  CHECK_THAT(message_of<Error>([&] { attention_statistics(Model(config, 5), data.test, data.class_names); }),
+  CHECK_THAT(message_of<Error>([&] { look_at(Model(config, 5), data.test, data.class_names); }),
              ContainsSubstring("dynamic convolutions, got the static resnet18"));
 }
 
