@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "apps/training/text.h"
 #include "kernels/error.h"
@@ -14,24 +13,88 @@ constexpr double width = 560, height = 260, left = 58, right = 14, top = 12, bot
 constexpr std::size_t colours = 6;      // classes s0 to s5 of the page's style
 constexpr std::size_t most_marks = 60;  // with more points, a curve is a line alone
 
-/// An axis from `low` to `high`, both multiples of `step`, which is 1, 2 or 5 times a power of ten.
+/// A scale with round tick marks, the outer ones at its ends.
 struct Scale {
-  double low, high, step;
+  std::vector<double> ticks;  ///< ascending, at least two
+  bool logarithmic = false;
 
-  Scale(double least, double most) {
-    if (!(most > least)) {
-      const double around = least == 0 ? 1 : std::abs(least) * 0.1;
-      least -= around;
-      most += around;
-    }
-    constexpr double intervals = 5;
-    const double rough = (most - least) / intervals, power = std::pow(10, std::floor(std::log10(rough)));
-    step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
-    low = std::floor(least / step + 1e-9) * step;
-    high = std::ceil(most / step - 1e-9) * step;
+  double low() const { return ticks.front(); }
+  double high() const { return ticks.back(); }
+  /// From 0 at the lower end to 1 at the upper one, which values above it share.
+  double fraction(double value) const {
+    const double part = logarithmic ? std::log(value / low()) / std::log(high() / low())
+                                    : (value - low()) / (high() - low());
+    return std::min(part, 1.0);
   }
-  double fraction(double value) const { return (value - low) / (high - low); }
 };
+
+/// Ticks at the multiples of 1, 2 or 5 times a power of ten around [least, most].
+Scale linear_scale(double least, double most) {
+  if (!(most > least)) {
+    const double around = least == 0 ? 1 : std::abs(least) * 0.1;
+    least -= around;
+    most += around;
+  }
+  constexpr double intervals = 5;
+  const double rough = (most - least) / intervals, power = std::pow(10, std::floor(std::log10(rough)));
+  const double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
+  const double first = std::floor(least / step + 1e-9), last = std::ceil(most / step - 1e-9);
+  Scale scale;
+  for (double i = first; i <= last; ++i) scale.ticks.push_back(i * step);
+  return scale;
+}
+
+/// Ticks at 1, 2 and 5 times the powers of ten around [least, most], least > 0, or at powers alone where it is wide.
+Scale logarithmic_scale(double least, double most) {
+  constexpr int wide = 3, most_ticks = 8;
+  const int first = static_cast<int>(std::floor(std::log10(least) + 1e-9));
+  const int last = static_cast<int>(std::ceil(std::log10(most) - 1e-9));
+  Scale scale{{}, true};
+  if (last - first > wide) {
+    const int step = (last - first + most_ticks - 1) / most_ticks;
+    for (int power = first; power < last + step; power += step) scale.ticks.push_back(std::pow(10, power));
+    return scale;
+  }
+  std::vector<double> all;
+  for (int power = first; power <= last; ++power)
+    for (const double digit : {1, 2, 5}) all.push_back(digit * std::pow(10, power));
+  // From the last tick at or below the values to the first one at or above them.
+  const auto begin = std::prev(std::upper_bound(all.begin(), all.end(), least * (1 + 1e-9)));
+  const auto end = std::next(std::lower_bound(all.begin(), all.end(), most * (1 - 1e-9)));
+  scale.ticks.assign(begin, end);
+  return scale;
+}
+
+/// The value below which `part` of the sorted `values` lie, between neighbours linearly.
+double quantile(const std::vector<double>& values, double part) {
+  const double position = part * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(position), above = std::min(below + 1, values.size() - 1);
+  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+/// The largest of a curve's values, sorted and positive, that is not far above the others.
+double largest_usual(const std::vector<double>& values) {
+  std::vector<double> logarithms;
+  for (const double value : values) logarithms.push_back(std::log(value));
+  const double q1 = quantile(logarithms, 0.25), q3 = quantile(logarithms, 0.75);
+  const double limit = q3 + std::max(std::log(2.0), 3 * (q3 - q1));
+  const auto usual = std::upper_bound(logarithms.begin(), logarithms.end(), limit) - logarithms.begin();
+  return values[static_cast<std::size_t>(usual) - 1];
+}
+
+/// The scale of curves whose values are in [least, most].
+Scale robust_scale(const std::vector<Series>& curves, double least, double most) {
+  if (least <= 0) return linear_scale(least, most);
+  double usual = least;
+  for (const Series& curve : curves) {
+    std::vector<double> values;
+    for (const auto& [x, y] : curve.points) values.push_back(y);
+    std::sort(values.begin(), values.end());
+    if (!values.empty()) usual = std::max(usual, largest_usual(values));
+  }
+  constexpr double wide = 10;
+  return usual > wide * least ? logarithmic_scale(least, usual) : linear_scale(least, usual);
+}
 
 double x_of(const Scale& scale, double value) {
   return left + scale.fraction(value) * (width - left - right);
@@ -40,21 +103,36 @@ double y_of(const Scale& scale, double value) {
   return height - bottom - scale.fraction(value) * (height - top - bottom);
 }
 
-std::string grid(const Scale& x, const Scale& y, std::string_view x_name) {
+std::string tick_text(const Scale& scale, double value) {
+  const bool zero = !scale.logarithmic && std::abs(value) < (scale.ticks[1] - scale.ticks[0]) / 2;
+  return text("%.6g", zero ? 0.0 : value);
+}
+
+std::string grid(const Scale& x, const Scale& y, std::string_view x_name, std::string_view y_note) {
   std::string svg;
-  for (int i = 0; y.low + i * y.step <= y.high + y.step / 2; ++i) {
-    const double value = y.low + i * y.step, place = y_of(y, value);
-    svg += text("<line class=\"grid\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", left, width - right, place, place);
-    svg += text("<text x=\"%g\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>", left - 8, place + 4,
-                std::abs(value) < y.step / 2 ? 0.0 : value);
+  for (const double value : y.ticks) {
+    const double place = y_of(y, value);
+    svg += text("<line class=\"grid\" x1=\"%g\" x2=\"%g\" y1=\"%.1f\" y2=\"%.1f\"/>", left, width - right, place,
+                place);
+    svg += text("<text x=\"%g\" y=\"%.1f\" text-anchor=\"end\">%s</text>", left - 8, place + 4,
+                tick_text(y, value).c_str());
   }
-  for (int i = 0; x.low + i * x.step <= x.high + x.step / 2; ++i) {
-    const double value = x.low + i * x.step;
-    svg += text("<text x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%.6g</text>", x_of(x, value), height - bottom + 18,
-                std::abs(value) < x.step / 2 ? 0.0 : value);
-  }
+  for (const double value : x.ticks)
+    svg += text("<text x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%s</text>", x_of(x, value), height - bottom + 18,
+                tick_text(x, value).c_str());
+  if (!y_note.empty())
+    svg += text("<text x=\"%g\" y=\"%g\">", left, height - 4) + escape(y_note) + "</text>";
   return svg + text("<text x=\"%g\" y=\"%g\" text-anchor=\"end\">", width - right, height - 4) + escape(x_name) +
          "</text>";
+}
+
+/// What a reader has to know of the scale of `values`, which are sorted.
+std::string note_on(const Scale& scale, const std::vector<double>& values) {
+  std::string note = scale.logarithmic ? "logarithmic" : "";
+  const auto above = values.end() - std::upper_bound(values.begin(), values.end(), scale.high() * (1 + 1e-9));
+  if (above > 0)
+    note += concat(note.empty() ? "" : "; ", above, " above the edge, up to ", text("%.3g", values.back()));
+  return note;
 }
 
 }  // namespace
@@ -76,24 +154,26 @@ std::string escape(std::string_view text) {
   return result;
 }
 
-std::string line_chart(std::string_view title, std::string_view x_name, const std::vector<Series>& series) {
+std::string line_chart(std::string_view title, std::string_view x_name, const std::vector<Series>& series, Axis axis) {
   std::vector<Series> shown;
-  double x_least = std::numeric_limits<double>::infinity(), x_most = -x_least, y_least = x_least, y_most = -x_least;
+  std::vector<double> all_x, all_y;
   for (const Series& one : series) {
     Series finite{one.name, {}};
     for (const auto& [x, y] : one.points) {
       if (!std::isfinite(x) || !std::isfinite(y)) continue;
       finite.points.emplace_back(x, y);
-      x_least = std::min(x_least, x);
-      x_most = std::max(x_most, x);
-      y_least = std::min(y_least, y);
-      y_most = std::max(y_most, y);
+      all_x.push_back(x);
+      all_y.push_back(y);
     }
     shown.push_back(std::move(finite));
   }
-  if (!(x_most >= x_least)) return "";
+  if (all_x.empty()) return "";
+  std::sort(all_x.begin(), all_x.end());
+  std::sort(all_y.begin(), all_y.end());
 
-  const Scale x_scale(x_least, x_most), y_scale(y_least, y_most);
+  const Scale x_scale = linear_scale(all_x.front(), all_x.back());
+  const Scale y_scale = axis == Axis::robust ? robust_scale(shown, all_y.front(), all_y.back())
+                                             : linear_scale(all_y.front(), all_y.back());
   std::string html = concat("<figure><figcaption>", escape(title), "</figcaption>");
   std::string svg;
   std::string legend;
@@ -101,19 +181,26 @@ std::string line_chart(std::string_view title, std::string_view x_name, const st
     if (shown[i].points.empty()) continue;
     const std::string style = concat("s", i % colours, i / colours % 2 ? " dashed" : "");
     legend += concat("<span><i class=\"", style, "\"></i>", escape(shown[i].name), "</span>");
-    std::string path;
-    for (const auto& [x, y] : shown[i].points) path += text("%.1f,%.1f ", x_of(x_scale, x), y_of(y_scale, y));
-    svg += concat("<polyline class=\"", style, "\" points=\"", path, "\"/>");
-    if (shown[i].points.size() > most_marks) continue;
-    for (const auto& [x, y] : shown[i].points)
-      svg += text("<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>", style.c_str(), x_of(x_scale, x),
-                  y_of(y_scale, y)) +
-             escape(concat(shown[i].name, ", ", x_name, ' ', x, ": ", text("%.6g", y))) + "</title></circle>";
+    std::string path, marks;
+    for (const auto& [x, y] : shown[i].points) {
+      const double across = x_of(x_scale, x), down = y_of(y_scale, y);
+      path += text("%.1f,%.1f ", across, down);
+      const bool above = y > y_scale.high() * (1 + 1e-9);
+      if (!above && shown[i].points.size() > most_marks) continue;
+      const std::string about = escape(concat(shown[i].name, ", ", x_name, ' ', x, ": ", text("%.6g", y)));
+      marks += above ? text("<polygon class=\"%s\" points=\"%.1f,%.1f %.1f,%.1f %.1f,%.1f\"><title>", style.c_str(),
+                            across - 5, down + 5, across, down - 5, across + 5, down + 5) +
+                           about + "</title></polygon>"
+                     : text("<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"><title>", style.c_str(), across,
+                            down) +
+                           about + "</title></circle>";
+    }
+    svg += concat("<polyline class=\"", style, "\" points=\"", path, "\"/>", marks);
   }
   if (shown.size() > 1) html += concat("<div class=\"legend\">", legend, "</div>");
   return concat(html, text("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %g %g\" role=\"img\" aria-label=\"",
                            width, height),
-                escape(title), "\">", grid(x_scale, y_scale, x_name), svg, "</svg></figure>");
+                escape(title), "\">", grid(x_scale, y_scale, x_name, note_on(y_scale, all_y)), svg, "</svg></figure>");
 }
 
 }  // namespace omniconv

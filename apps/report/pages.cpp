@@ -37,17 +37,18 @@ polyline { fill: none; stroke-width: 2; stroke-linejoin: round; }
 polyline.dashed { stroke-dasharray: 6 4; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 13px; color: var(--soft); overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 14px; height: 3px; margin-right: 6px; vertical-align: middle; }
-.s0 { stroke: var(--c0); } circle.s0 { fill: var(--c0); } i.s0 { background: var(--c0); }
-.s1 { stroke: var(--c1); } circle.s1 { fill: var(--c1); } i.s1 { background: var(--c1); }
-.s2 { stroke: var(--c2); } circle.s2 { fill: var(--c2); } i.s2 { background: var(--c2); }
-.s3 { stroke: var(--c3); } circle.s3 { fill: var(--c3); } i.s3 { background: var(--c3); }
-.s4 { stroke: var(--c4); } circle.s4 { fill: var(--c4); } i.s4 { background: var(--c4); }
-.s5 { stroke: var(--c5); } circle.s5 { fill: var(--c5); } i.s5 { background: var(--c5); }
+.s0 { stroke: var(--c0); } circle.s0, polygon.s0 { fill: var(--c0); } i.s0 { background: var(--c0); }
+.s1 { stroke: var(--c1); } circle.s1, polygon.s1 { fill: var(--c1); } i.s1 { background: var(--c1); }
+.s2 { stroke: var(--c2); } circle.s2, polygon.s2 { fill: var(--c2); } i.s2 { background: var(--c2); }
+.s3 { stroke: var(--c3); } circle.s3, polygon.s3 { fill: var(--c3); } i.s3 { background: var(--c3); }
+.s4 { stroke: var(--c4); } circle.s4, polygon.s4 { fill: var(--c4); } i.s4 { background: var(--c4); }
+.s5 { stroke: var(--c5); } circle.s5, polygon.s5 { fill: var(--c5); } i.s5 { background: var(--c5); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 td { overflow-wrap: anywhere; }
 th { font-weight: 600; }
+.compared td { overflow-wrap: normal; }
 .confusion td, .confusion th { border: 0; padding: 3px 6px; text-align: right; white-space: nowrap; }
 .confusion td { min-width: 34px; text-align: center; background: rgba(var(--heat), var(--share)); }
 .confusion thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; }
@@ -105,11 +106,12 @@ std::string tiles_of(const RunRecord& run) {
 struct ChartOf {
   const char* title;
   std::vector<std::pair<const char*, const char*>> curves;  ///< keys and names
+  Axis axis = Axis::linear;
 };
 
 const std::vector<ChartOf>& charts() {
   static const std::vector<ChartOf> all = {
-      {"Loss", {{"train_loss", "training"}, {"val_loss", "validation"}, {"test_loss", "test"}}},
+      {"Loss", {{"train_loss", "training"}, {"val_loss", "validation"}, {"test_loss", "test"}}, Axis::robust},
       {"Accuracy", {{"train_accuracy", "training"}, {"val_accuracy", "validation"}, {"test_accuracy", "test"}}},
       {"Learning rate", {{"lr", "learning rate"}}},
       {"Temperature", {{"temperature", "temperature"}}},
@@ -123,7 +125,7 @@ std::string charts_of(const RunRecord& run) {
     std::vector<Series> series;
     for (const auto& [key, name] : chart.curves)
       if (run.has(key)) series.push_back(run.curve(key, name));
-    html += line_chart(chart.title, "epoch", series);
+    html += line_chart(chart.title, "epoch", series, chart.axis);
   }
   return concat("<div class=\"charts\">", html, "</div>");
 }
@@ -233,12 +235,12 @@ std::string comparison_page(const std::vector<RunRecord>& runs) {
       std::vector<Series> series;
       for (const RunRecord& run : runs) series.push_back(run.curve(key, run.path));
       const bool several = chart.curves.size() > 1;
-      curves += line_chart(several ? concat(chart.title, ", ", name) : chart.title, "epoch", series);
+      curves += line_chart(several ? concat(chart.title, ", ", name) : chart.title, "epoch", series, chart.axis);
     }
   return page("Runs compared",
               concat("<h1>", runs.size(), " runs compared</h1><p>The best accuracy is the one that best.safetensors was ",
                      "chosen by; the columns behind images/s are the settings that differ.</p>",
-                     "<div class=\"wide\"><table><thead><tr>", head, "</tr></thead><tbody>", rows,
+                     "<div class=\"wide\"><table class=\"compared\"><thead><tr>", head, "</tr></thead><tbody>", rows,
                      "</tbody></table></div><h2>Training</h2><div class=\"charts\">", curves, "</div>"));
 }
 

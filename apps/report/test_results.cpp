@@ -9,8 +9,8 @@ namespace {
 
 /// One image of a set, from planes to pixels.
 Picture picture_of(const ImageSet& set, std::int64_t index) {
-  constexpr std::int64_t pixels = image_extent * image_extent;
-  Picture picture{image_extent, image_extent, {}};
+  const std::int64_t pixels = set.extent * set.extent;
+  Picture picture{set.extent, set.extent, {}};
   for (std::int64_t p = 0; p < pixels; ++p)
     for (std::int64_t c = 0; c < image_channels; ++c)
       picture.pixels.push_back(set.images[static_cast<std::size_t>((index * image_channels + c) * pixels + p)]);

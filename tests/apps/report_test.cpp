@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "apps/report/pages.h"
+#include "apps/training/text.h"
 #include "tests/apps/program.h"
 #include "tests/apps/small_runs.h"
 
@@ -80,6 +81,63 @@ TEST_CASE("a chart shows what is finite, with round tick marks") {
   CHECK_THAT(line_chart("flat", "epoch", {{"a", {{1, 7}}}}), ContainsSubstring(">7<"));
 }
 
+/// A curve over x = 1, 2, ...
+Series curve_of(const std::string& name, const std::vector<double>& values) {
+  Series series{name, {}};
+  for (const double value : values) series.points.emplace_back(static_cast<double>(series.points.size() + 1), value);
+  return series;
+}
+
+TEST_CASE("one outlier does not hide a curve of losses, and the axis says so") {
+  const std::vector<double> training{2.2, 2.0, 1.8, 1.6, 1.5, 1.4}, test{2.1, 1.9, 80.25, 1.8, 1.7, 1.7};
+  const std::vector<Series> curves{curve_of("training", training), curve_of("test", test)};
+  const std::string robust = line_chart("Loss", "epoch", curves, Axis::robust);
+  check_stands_by_itself(robust);
+  // 1.4 to 2.2 in steps of 0.2: the outlier lies on the upper edge, at 12, as a triangle that tells its value.
+  for (const char* tick : {">1.4<", ">1.6<", ">2.2<"}) CHECK_THAT(robust, ContainsSubstring(tick));
+  CHECK_THAT(robust, ContainsSubstring(">1 above the edge, up to 80.2<") && !ContainsSubstring("logarithmic"));
+  CHECK(count_of(robust, "<circle") == 11);
+  REQUIRE(count_of(robust, "<polygon") == 1);
+  CHECK_THAT(robust, ContainsSubstring("17.0 253.2,7.0 258.2,17.0\"><title>test, epoch 3: 80.25</title></polygon>"));
+  const std::string linear = line_chart("Loss", "epoch", curves);
+  CHECK(count_of(linear, "<polygon") == 0);
+  CHECK_THAT(linear, ContainsSubstring(">80<") && !ContainsSubstring("above the edge"));
+
+  // What is far above the rest of a curve is so beside a curve that falls by powers of ten, too.
+  const std::string falling =
+      line_chart("Loss", "epoch", {curve_of("training", {2, 0.5, 0.1, 0.02, 0.004, 0.001}), curves[1]}, Axis::robust);
+  CHECK_THAT(falling, ContainsSubstring(">logarithmic; 1 above the edge, up to 80.2<"));
+  CHECK(count_of(falling, "<polygon") == 1);
+
+  // A mark that cannot be left out, however many points there are.
+  std::vector<double> many(100, 1.5);
+  many[50] = 9;
+  const std::string long_run = line_chart("Loss", "epoch", {curve_of("test", many)}, Axis::robust);
+  CHECK(count_of(long_run, "<circle") == 0);
+  CHECK(count_of(long_run, "<polygon") == 1);
+  // Twice the rest is no outlier yet.
+  many[50] = 2.9;
+  CHECK(count_of(line_chart("Loss", "epoch", {curve_of("test", many)}, Axis::robust), "<polygon") == 0);
+}
+
+TEST_CASE("losses of several powers of ten are shown on a logarithmic axis, which says so") {
+  const std::string chart =
+      line_chart("Loss", "epoch", {curve_of("training", {3, 1, 0.3, 0.1, 0.03, 0.015})}, Axis::robust);
+  check_stands_by_itself(chart);
+  CHECK_THAT(chart, ContainsSubstring(">logarithmic<"));
+  // From 0.01 to 5 over 210 pixels above 222.
+  for (const char* tick : {">0.01<", ">0.02<", ">0.05<", ">1<", ">5<"}) CHECK_THAT(chart, ContainsSubstring(tick));
+  CHECK(count_of(chart, "class=\"grid\"") == 9);
+  CHECK_THAT(chart, ContainsSubstring(text(",%.1f ", 222 - 210 * std::log(0.1 / 0.01) / std::log(5 / 0.01))));
+  const std::string wide = line_chart("Loss", "epoch", {curve_of("training", {3, 1e-2, 1e-4, 2e-7})}, Axis::robust);
+  CHECK_THAT(wide, ContainsSubstring(">1e-07<") && ContainsSubstring(">10<") && !ContainsSubstring(">0.2<"));
+  CHECK(count_of(wide, "class=\"grid\"") == 9);
+  // A loss of nothing has no logarithm.
+  const std::string zero = line_chart("Loss", "epoch", {curve_of("training", {3, 1, 0.01, 0})}, Axis::robust);
+  CHECK_THAT(zero, ContainsSubstring(">0<") && ContainsSubstring(">3<") && !ContainsSubstring("logarithmic"));
+  CHECK(count_of(zero, "<circle") == 4);
+}
+
 TEST_CASE("classes are counted and the most confident mistakes come first") {
   const ImageData data = make_synthetic(2, 5, 4);
   ImageSet set = data.test;
@@ -95,6 +153,16 @@ TEST_CASE("classes are counted and the most confident mistakes come first") {
   CHECK(results.mistakes[1].image == 1);
   const std::size_t pixels = 32 * 32;
   CHECK(results.pictures[1].pixels[3 * 33 + 1] == set.images[(1 * 3 + 1) * pixels + 33]);
+  // The same bytes as images of another size: sixteen of 16x16, of which the last ones are taken.
+  ImageSet smaller{set.images, std::vector<std::uint8_t>(16, 1), 16};
+  std::vector<double> alike(32, 0);
+  for (std::size_t i = 0; i < 16; ++i) alike[2 * i + (i == 14 ? 0 : 1)] = 4;
+  const TestResults of_smaller = test_results(alike, smaller, {"a", "b"});
+  REQUIRE(of_smaller.pictures.size() == 1);
+  CHECK(of_smaller.pictures[0].width == 16);
+  CHECK(of_smaller.pictures[0].height == 16);
+  CHECK(of_smaller.pictures[0].pixels.size() == 3 * 256);
+  CHECK(of_smaller.pictures[0].pixels[3 * 17 + 2] == set.images[(14 * 3 + 2) * 256 + 17]);
   CHECK_THAT(message_of<Error>([&] { test_results({logits.data(), 6}, set, {"a", "b"}); }),
              ContainsSubstring("expected logits of 4 images and 2 classes, got 6"));
   const std::vector<double> bad = {0, std::numeric_limits<double>::infinity()};
