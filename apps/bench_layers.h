@@ -36,7 +36,7 @@ struct Ablation {
   std::vector<LayerRow> rows;
 };
 
-/// record_layers under algorithms A, B, C and D in turn, as far as this build has them for the type.
+/// record_layers under each algorithm in turn, as far as this build has them for the type and for speed.
 std::vector<Ablation> ablate(const Model& model, DType dtype, const std::function<void()>& step, std::int64_t steps,
                              Console& console);
 void print_ablation(const std::vector<Ablation>& ablations, Console& console);

@@ -1,6 +1,7 @@
 // The geometry of a 2-D convolution, shared by the kernels, the libraries and the engine.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 namespace omniconv {
@@ -12,7 +13,7 @@ struct Conv2dParams {
   std::int64_t dilation = 1;
   std::int64_t groups = 1;
 
-  bool operator==(const Conv2dParams&) const = default;
+  auto operator<=>(const Conv2dParams&) const = default;
 };
 
 /// All extents of one convolution. Input [N, H, W, I], weight [O, R, S, I/g], output [N, OH, OW, O].
@@ -26,7 +27,7 @@ struct ConvShape {
   std::int64_t kernel_width = 0;     ///< S
   Conv2dParams params;
 
-  bool operator==(const ConvShape&) const = default;
+  auto operator<=>(const ConvShape&) const = default;
 
   std::int64_t out_height() const { return out_extent(height, kernel_height); }
   std::int64_t out_width() const { return out_extent(width, kernel_width); }

@@ -1,6 +1,5 @@
 #include "engine/conv/dynamic_conv.h"
 
-#include <optional>
 #include <type_traits>
 
 #include "engine/conv/in_float.h"
@@ -11,8 +10,6 @@
 #include "engine/conv/two_sided.h"
 #include "kernels/od_conv.h"
 #include "kernels/od_conv_mma.h"
-#include "kernels/od_conv_mma_weight.h"
-#include "kernels/od_conv_summed_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #endif
@@ -21,116 +18,23 @@ namespace omniconv::conv {
 
 namespace {
 
-std::optional<Algorithm> forced_algorithm;
-
-constexpr std::int64_t few_pixels = 16;  // of a sample's output
-constexpr std::int64_t many_rows = 128;  // enough for an efficient product
-
 template <class T>
-Plan plan_for(const ConvShape& shape, std::int64_t kernels, Direction direction) {
-  const DType dtype = DTypeOf<T>::value;
-  if (forced_algorithm && takes(*forced_algorithm, shape, kernels, dtype, direction))
-    return {*forced_algorithm, "forced"};
-  return plan(shape, kernels, dtype, direction);
+Problem problem_of(const ConvShape& shape, std::int64_t kernels, Direction direction) {
+  return {shape, kernels, DTypeOf<T>::value, direction};
 }
 
-Run run_of(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction, const Plan& plan,
-           const void* weight) {
-  return {.shape = shape,
-          .kernels = kernels,
-          .dtype = dtype,
-          .direction = direction,
-          .algorithm = name_of(plan.algorithm),
-          .reason = plan.reason,
-          .weight = weight};
-}
-
-bool is_on_tensor_cores(Algorithm algorithm) {
-  return algorithm == Algorithm::tensor_core || algorithm == Algorithm::tensor_core_summed;
+Run run_of(const Problem& problem, const Plan& plan, const void* weight) {
+  return {.problem = problem, .algorithm = name_of(plan.algorithm), .reason = plan.reason, .weight = weight};
 }
 
 }  // namespace
-
-std::string_view name_of(Algorithm algorithm) {
-  switch (algorithm) {
-    case Algorithm::tiled:
-      return "tiled";
-    case Algorithm::materialise:
-      return "materialise";
-    case Algorithm::blocked:
-      return "blocked";
-    case Algorithm::summed:
-      return "summed";
-    case Algorithm::two_sided:
-      return "two_sided";
-    case Algorithm::tensor_core:
-      return "tensor_core";
-    case Algorithm::tensor_core_summed:
-      return "tensor_core_summed";
-  }
-  return "unknown";
-}
-
-bool is_available(Algorithm algorithm, DType dtype) {
-  if (is_on_tensor_cores(algorithm)) return dtype == DType::bf16 || dtype == DType::f16;
-  return algorithm != Algorithm::blocked || (!OMNICONV_CUDA && dtype != DType::f64);
-}
-
-bool takes(Algorithm algorithm, const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
-  if (!is_available(algorithm, dtype)) return false;
-  if (algorithm == Algorithm::tensor_core_summed) return kernels::od_conv_summed_mma_takes(shape);
-  if (algorithm != Algorithm::tensor_core) return true;
-  return direction == Direction::weight_gradient ? kernels::od_conv_mma_weight_gradient_takes(shape)
-                                                 : kernels::od_conv_mma_takes(shape, kernels);
-}
-
-namespace {
-
-/// The plan on CUDA in bf16 and f16.
-Plan tensor_core_plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
-  constexpr std::int64_t aggregation_pays = 64;  // pixels of the output, by the arithmetic of either
-  if (takes(Algorithm::tensor_core_summed, shape, kernels, dtype, direction)) {
-    if (kernels == 1)
-      return {Algorithm::tensor_core_summed, "one kernel: one product for all samples, on tensor cores"};
-    if (shape.out_pixels() < aggregation_pays)
-      return {Algorithm::tensor_core_summed, "few pixels: products with all kernels, on tensor cores"};
-  }
-  if (takes(Algorithm::tensor_core, shape, kernels, dtype, direction))
-    return {Algorithm::tensor_core, "aggregated on chip, for tensor cores"};
-  return {Algorithm::tiled, "no tensor-core kernel takes these groups, channels, kernels or sizes"};
-}
-
-}  // namespace
-
-Plan plan(const ConvShape& shape, std::int64_t kernels, DType dtype, Direction direction) {
-  if (OMNICONV_CUDA && is_available(Algorithm::tensor_core, dtype))
-    return tensor_core_plan(shape, kernels, dtype, direction);
-  if (!is_available(Algorithm::blocked, dtype))
-    return {Algorithm::tiled, OMNICONV_CUDA ? "plain FMA: no tensor cores in this type" : "the library has no f64"};
-  // Measured at 32 samples of 4x4 pixels: C takes six tenths of B's time with one kernel, one and a half times with four.
-  const std::int64_t rows = shape.samples * shape.out_pixels();
-  if (direction != Direction::weight_gradient && kernels == 1 && shape.params.groups == 1 && shape.taps() > 1 &&
-      shape.out_pixels() <= few_pixels && rows >= many_rows)
-    return {Algorithm::summed, "one kernel, few pixels: a shared product, taps in the padding skipped"};
-  if (direction != Direction::weight_gradient)
-    return {Algorithm::blocked, kernels > 1 ? "aggregated in cache for the library's convolution of a sample"
-                                            : "scaled in cache for the library's convolution of a sample"};
-  if (shape.params.groups > 1) return {Algorithm::blocked, "groups: the library's gradient of a sample, then folded"};
-  return {Algorithm::blocked, "a sample's gradient stays in registers and is folded from there"};
-}
-
-ForceAlgorithm::ForceAlgorithm(Algorithm algorithm) {
-  forced_algorithm = algorithm;
-}
-ForceAlgorithm::~ForceAlgorithm() {
-  forced_algorithm.reset();
-}
 
 template <class T>
 void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
                      const T* weight, T* output, Stream stream) {
-  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::forward);
-  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::forward, plan, weight));
+  const Problem problem = problem_of<T>(shape, attention.kernels, Direction::forward);
+  const Plan plan = conv::plan(problem);
+  const RunTimer timer(run_of(problem, plan, weight));
   if (plan.algorithm == Algorithm::tiled)
     return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
   if constexpr (is_half<T>) {
@@ -138,9 +42,11 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
       return kernels::od_conv_mma_forward(shape, attention, input, weight, output, stream);
     if (plan.algorithm == Algorithm::tensor_core_summed)
       return summed_tensor_core_forward(shape, attention, input, weight, output, stream);
-    forward_in_float(
-        shape, attention.kernels, input, weight, output, stream,
-        [&](const float* x, const float* w, float* y) { dynamic_forward(shape, attention, x, w, y, stream); });
+    forward_in_float(shape, attention.kernels, input, weight, output, stream,
+                     [&](const float* x, const float* w, float* y) {
+                       const ForceAlgorithm same(plan.algorithm);
+                       dynamic_forward(shape, attention, x, w, y, stream);
+                     });
   } else {
     if (plan.algorithm == Algorithm::materialise)
       return materialise_forward(shape, attention, input, weight, output, stream);
@@ -158,9 +64,10 @@ template <class T>
 void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
                            const T* weight, const T* d_output, T* d_input, bool accumulate,
                            compute_type_t<T>* weighted_channel, Stream stream) {
-  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::data_gradient);
+  const Problem problem = problem_of<T>(shape, attention.kernels, Direction::data_gradient);
+  const Plan plan = conv::plan(problem);
   const Algorithm algorithm = plan.algorithm;
-  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, plan, weight));
+  const RunTimer timer(run_of(problem, plan, weight));
   if constexpr (is_half<T>) {
     if (algorithm == Algorithm::tensor_core)
       return tensor_core_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel,
@@ -173,6 +80,7 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
       return data_gradient_in_float(
           shape, attention.kernels, weighted_channel ? input : nullptr, weight, d_output, d_input, accumulate, stream,
           [&](const float* x, const float* w, const float* dy, float* dx) {
+            const ForceAlgorithm same(algorithm);
             dynamic_data_gradient(shape, attention, x, w, dy, dx, false, weighted_channel, stream);
           });
   }
@@ -212,13 +120,16 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
                              bool accumulate, compute_type_t<T>* weighted_kernel, compute_type_t<T>* weighted_spatial,
                              Stream stream) {
   using Value = compute_type_t<T>;
-  const Plan plan = plan_for<T>(shape, attention.kernels, Direction::weight_gradient);
+  const Problem problem = problem_of<T>(shape, attention.kernels, Direction::weight_gradient);
+  const Plan plan = conv::plan(problem);
   const Algorithm algorithm = plan.algorithm;
-  const RunTimer timer(run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::weight_gradient, plan, weight));
+  const RunTimer timer(run_of(problem, plan, weight));
   if constexpr (is_half<T>) {
-    if (algorithm != Algorithm::tiled && !is_on_tensor_cores(algorithm))
+    if (algorithm != Algorithm::tiled && algorithm != Algorithm::tensor_core &&
+        algorithm != Algorithm::tensor_core_summed)
       return weight_gradient_in_float(shape, attention.kernels, input, weight, d_output, stream,
                                       [&](const float* x, const float* w, const float* dy) {
+                                        const ForceAlgorithm same(algorithm);
                                         dynamic_weight_gradient(shape, attention, x, w, dy, d_weight, accumulate,
                                                                 weighted_kernel, weighted_spatial, stream);
                                       });
@@ -271,13 +182,13 @@ void dynamic_gradients(const ConvShape& shape, const AttentionValues<compute_typ
                        const T* weight, const T* d_output, const DynamicGradients<T>& gradients, Stream stream) {
   const DynamicGradients<T>& g = gradients;
   if constexpr (is_half<T>) {
-    const Plan data = plan_for<T>(shape, attention.kernels, Direction::data_gradient);
-    const Plan weights = plan_for<T>(shape, attention.kernels, Direction::weight_gradient);
+    const Problem data_problem = problem_of<T>(shape, attention.kernels, Direction::data_gradient);
+    const Plan data = plan(data_problem);
+    const Plan weights = plan(problem_of<T>(shape, attention.kernels, Direction::weight_gradient));
     if (g.d_input && g.weighted_kernel && data.algorithm == Algorithm::tensor_core_summed &&
         weights.algorithm == Algorithm::tensor_core_summed) {
       {
-        const RunTimer timer(
-            run_of(shape, attention.kernels, DTypeOf<T>::value, Direction::data_gradient, data, weight));
+        const RunTimer timer(run_of(data_problem, data, weight));
         const Buffer<float> shares(shape.samples * attention.kernels * shape.taps());
         summed_tensor_core_data_gradient(shape, attention, input, weight, d_output, g.d_input, g.accumulate_input,
                                          g.weighted_channel, shares.get(), stream);

@@ -5,17 +5,14 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/conv/dynamic_conv.h"
+#include "engine/conv/plan.h"
 #include "engine/device.h"
 
 namespace omniconv::conv {
 
 /// One direction of one convolution that ran.
 struct Run {
-  ConvShape shape;
-  std::int64_t kernels = 1;  ///< K; 0 for a static convolution
-  DType dtype = DType::f32;
-  Direction direction = Direction::forward;
+  Problem problem;  ///< of 0 kernels for a static convolution
   std::string_view algorithm, reason;
   const void* weight = nullptr;  ///< its address tells layers apart
   double seconds = 0;            ///< on the device

@@ -11,10 +11,7 @@ namespace omniconv::conv {
 namespace {
 
 Run run_of(const ConvShape& shape, DType dtype, Direction direction, const void* weight) {
-  return {.shape = shape,
-          .kernels = 0,
-          .dtype = dtype,
-          .direction = direction,
+  return {.problem = {.shape = shape, .kernels = 0, .dtype = dtype, .direction = direction},
           .algorithm = "library",
           .reason = "no attention",
           .weight = weight};

@@ -2,7 +2,9 @@
 
 #include "engine/conv/blocked_cpu.h"
 #include "engine/conv/in_float.h"
+#include "engine/conv/plan.h"
 #include "engine/conv/static_conv_library.h"
+#include "engine/conv/summed_cpu.h"
 
 namespace omniconv::conv {
 
@@ -19,8 +21,13 @@ bool library_forward(const ConvShape& shape, const T* input, const T* weight, T*
 template <class T>
 bool library_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
                            Stream stream) {
+  // As planned for one kernel: on few pixels the library's products beat its convolution, by a quarter as measured.
+  const bool few_pixels = default_plan({shape, 1, DType::f32, Direction::data_gradient}).algorithm == Algorithm::summed;
   const auto run = [&](const float* w, const float* dy, float* dx, bool add) {
-    blocked_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
+    if (few_pixels)
+      panel_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
+    else
+      blocked_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
   };
   if constexpr (std::is_same_v<T, float>)
     run(weight, d_output, d_input, accumulate);

@@ -11,8 +11,7 @@ namespace omniconv::pytorch {
 template <class Body>
 void for_each_algorithm(DType dtype, const Body& body) {
   body(std::string("default plan"));
-  for (const conv::Algorithm algorithm : {conv::Algorithm::tiled, conv::Algorithm::materialise, conv::Algorithm::blocked,
-                                          conv::Algorithm::two_sided}) {
+  for (const conv::Algorithm algorithm : conv::all_algorithms) {
     if (!conv::is_available(algorithm, dtype)) continue;
     const conv::ForceAlgorithm forced(algorithm);
     body(std::string(conv::name_of(algorithm)));
