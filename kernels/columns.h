@@ -127,11 +127,7 @@ struct ColumnPlace {
   }
 };
 
-/// `target = value`, or `target += value`; a target of 16 bits is rounded once.
-template <class T>
-OMNI_HOST_DEVICE void write(T& target, compute_type_t<T> value, bool accumulate) {
-  target = static_cast<T>(accumulate ? target + value : value);
-}
+/// `target = value`, or `target += value`, as write of half.h.
 template <class T, class Value, int W>
 OMNI_DEVICE void write(T* target, const Lanes<Value, W>& value, bool accumulate) {
   (accumulate ? Lanes<Value, W>::load(target) + value : value).store(target);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/dynamic.h"
 #include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
@@ -19,50 +20,133 @@ struct Tile {
   OMNI_DEVICE static int first_row() { return simt::thread_rank() / (Columns / thread_tile) * thread_tile; }
   OMNI_DEVICE static int first_column() { return simt::thread_rank() % (Columns / thread_tile) * thread_tile; }
 
+  /// Tiles of both operands in shared memory.
   template <class T>
-  static std::size_t shared_bytes() {
-    return simt::SharedSize{}.array<T>(tile_inner * Rows).template array<T>(tile_inner * Columns).bytes();
-  }
+  struct Operands {
+    T* a;  // [tile_inner, Rows]
+    T* b;  // [tile_inner, Columns]
+
+    OMNI_DEVICE explicit Operands(simt::SharedMemory& memory)
+        : a(memory.array<T>(tile_inner * Rows)), b(memory.array<T>(tile_inner * Columns)) {}
+
+    static simt::SharedSize size() {
+      return simt::SharedSize{}.array<T>(tile_inner * Rows).template array<T>(tile_inner * Columns);
+    }
+  };
 
   /// sums[r][c] += Σ_k a(k, r) · b(k, c) over the block's tile; a and b load elements from anywhere and are
   /// asked once per element and block.
   template <class T, class LoadA, class LoadB>
-  OMNI_DEVICE static void multiply(T* shared_a, T* shared_b, std::int64_t inner, const LoadA& a, const LoadB& b,
+  OMNI_DEVICE static void multiply(const Operands<T>& shared, std::int64_t inner, const LoadA& a, const LoadB& b,
                                    T (&sums)[thread_tile][thread_tile]) {
     const int row = first_row();
     const int column = first_column();
     for (std::int64_t k0 = 0; k0 < inner; k0 += tile_inner) {
       const int depth = static_cast<int>(inner - k0 < tile_inner ? inner - k0 : tile_inner);
       for (int i = simt::thread_rank(); i < tile_inner * Rows; i += threads)
-        shared_a[(i % tile_inner) * Rows + i / tile_inner] =
+        shared.a[(i % tile_inner) * Rows + i / tile_inner] =
             i % tile_inner < depth ? a(k0 + i % tile_inner, i / tile_inner) : T(0);
       for (int i = simt::thread_rank(); i < tile_inner * Columns; i += threads)
-        shared_b[(i % tile_inner) * Columns + i / tile_inner] =
+        shared.b[(i % tile_inner) * Columns + i / tile_inner] =
             i % tile_inner < depth ? b(k0 + i % tile_inner, i / tile_inner) : T(0);
       simt::barrier();
       for (int k = 0; k < depth; ++k) {
         for (int r = 0; r < thread_tile; ++r) {
-          const T left = shared_a[k * Rows + row + r];
-          for (int c = 0; c < thread_tile; ++c) sums[r][c] += left * shared_b[k * Columns + column + c];
+          const T left = shared.a[k * Rows + row + r];
+          for (int c = 0; c < thread_tile; ++c) sums[r][c] += left * shared.b[k * Columns + column + c];
         }
       }
       simt::barrier();
     }
   }
+
+  /// Calls store(row, column, sum) for each of the thread's sums that lies in the first `rows` and `columns` of the
+  /// tile.
+  template <class T, class Store>
+  OMNI_DEVICE static void for_each_sum(const T (&sums)[thread_tile][thread_tile], std::int64_t rows,
+                                       std::int64_t columns, const Store& store) {
+    for (int r = 0; r < thread_tile; ++r) {
+      const int row = first_row() + r;
+      if (row >= rows) break;
+      for (int c = 0; c < thread_tile; ++c) {
+        const int column = first_column() + c;
+        if (column >= columns) break;
+        store(row, column, sums[r][c]);
+      }
+    }
+  }
 };
 
-/// A block's share of a grouped product: which group, and the first column within it.
+/// A block's share of a grouped product, whose columns are a group's output or input channels.
 struct GroupTile {
-  std::int64_t group, first;
+  std::int64_t first_in, first_out;  // channels of the group
+  std::int64_t first, columns;       // of the tile's columns: the first one's number in the group, and how many exist
+
+  /// The tile of the number-th of the blocks that group_tiles counts; `channels` of each group lie along the columns.
+  template <class Tiling, class T>
+  OMNI_DEVICE static GroupTile of(std::int64_t number, const Dynamic<T>& dynamic, std::int64_t channels) {
+    const std::int64_t tiles = (channels + Tiling::columns - 1) / Tiling::columns;
+    const std::int64_t group = number / tiles, first = number % tiles * Tiling::columns;
+    return {group * dynamic.group_in, group * dynamic.group_out, first, channels - first};
+  }
 };
 
-OMNI_DEVICE GroupTile group_tile(std::int64_t block, std::int64_t extent, int tile) {
-  const std::int64_t tiles = (extent + tile - 1) / tile;
-  return {block / tiles, block % tiles * tile};
-}
+/// A block's tile of the gradient of the weights at a tap: rows are output channels, columns input channels of a group.
+template <class Tiling>
+struct WeightTile {
+  GroupTile group;
+  std::int64_t first_row, rows;  // the first one's number in the group, and how many exist
+  std::int64_t tap;
+  std::int64_t number, count;  // among the tiles of a tap and kernel
+
+  /// Of the blocks of weight_grid.
+  template <class T>
+  OMNI_DEVICE static WeightTile of_this_block(const Dynamic<T>& dynamic) {
+    const std::int64_t x = simt::block_index().x, y = simt::block_index().y;
+    const std::int64_t row_tiles = (dynamic.group_out + Tiling::rows - 1) / Tiling::rows;
+    const std::int64_t first_row = y % row_tiles * Tiling::rows;
+    return {.group = GroupTile::of<Tiling>(x, dynamic, dynamic.group_in),
+            .first_row = first_row,
+            .rows = dynamic.group_out - first_row,
+            .tap = y / row_tiles,
+            .number = x * row_tiles + y % row_tiles,
+            .count = simt::grid_extent().x * row_tiles};
+  }
+
+  OMNI_DEVICE std::int64_t out_channel(int row) const { return group.first_out + first_row + row; }
+  OMNI_DEVICE std::int64_t in_channel(int column) const { return group.first_in + group.first + column; }
+  template <class T>
+  OMNI_DEVICE std::int64_t weight_index(const Dynamic<T>& dynamic, std::int64_t k, int row, int column) const {
+    return dynamic.weight_index(k, out_channel(row), tap, group.first + column);
+  }
+
+  /// d_weight [K, O, taps, I/g] (+)= sums, of kernel k.
+  template <class T, class Value>
+  OMNI_DEVICE void store(const Dynamic<T>& dynamic, std::int64_t k, const Value (&sums)[thread_tile][thread_tile],
+                         Value* d_weight, bool accumulate) const {
+    Tiling::for_each_sum(sums, rows, group.columns, [&](int row, int column, Value sum) {
+      write(d_weight[weight_index(dynamic, k, row, column)], sum, accumulate);
+    });
+  }
+};
 
 inline unsigned blocks(std::int64_t extent, std::int64_t tile) {
   return static_cast<unsigned>((extent + tile - 1) / tile);
+}
+
+/// Blocks that cut `channels` of each group into columns of tiles.
+template <class Tiling>
+unsigned group_tiles(const ConvShape& shape, std::int64_t channels) {
+  return blocks(channels, Tiling::columns) * static_cast<unsigned>(shape.params.groups);
+}
+
+/// Grid of the gradient of the weights: tiles over (groups, input channels), over (taps, output channels), over
+/// kernels.
+template <class Tiling>
+simt::Dim3 weight_grid(const ConvShape& shape, std::int64_t kernel_tiles) {
+  return {group_tiles<Tiling>(shape, shape.group_in()),
+          blocks(shape.group_out(), Tiling::rows) * static_cast<unsigned>(shape.taps()),
+          static_cast<unsigned>(kernel_tiles)};
 }
 
 inline constexpr std::int64_t narrow_channels = 16;

@@ -8,14 +8,14 @@
 
 namespace omniconv::kernels {
 
-/// Attention and weights (of T) of one convolution as the kernels see them.
+/// Extents, attention and weights (of T) of one convolution as the kernels see them.
 template <class T>
 struct Dynamic {
   using Value = compute_type_t<T>;
 
   AttentionValues<Value> attention;
   const T* weight;  // [K, O, taps, I/g]
-  std::int64_t in_channels, out_channels, taps, group_in;
+  std::int64_t samples, in_pixels, out_pixels, in_channels, out_channels, taps, group_in, group_out;
 
   OMNI_HOST_DEVICE Value channel(std::int64_t n, std::int64_t i) const {
     return attention.channel ? attention.channel[n * in_channels + i] : Value(1);
@@ -29,6 +29,20 @@ struct Dynamic {
   /// q_nkt = p_nk s_nt
   OMNI_HOST_DEVICE Value share(std::int64_t n, std::int64_t k, std::int64_t t) const {
     return attention.spatial ? kernel(n, k) * attention.spatial[n * taps + t] : kernel(n, k);
+  }
+  OMNI_HOST_DEVICE std::int64_t input_index(std::int64_t n, std::int64_t pixel, std::int64_t i) const {
+    return (n * in_pixels + pixel) * in_channels + i;
+  }
+  OMNI_HOST_DEVICE std::int64_t output_index(std::int64_t n, std::int64_t pixel, std::int64_t o) const {
+    return (n * out_pixels + pixel) * out_channels + o;
+  }
+  /// x ⊙ c of input [N, in_pixels, I]
+  OMNI_HOST_DEVICE Value scaled_input(const T* input, std::int64_t n, std::int64_t pixel, std::int64_t i) const {
+    return input[input_index(n, pixel, i)] * channel(n, i);
+  }
+  /// f ⊙ d_output of d_output [N, out_pixels, O]
+  OMNI_HOST_DEVICE Value scaled_gradient(const T* d_output, std::int64_t n, std::int64_t pixel, std::int64_t o) const {
+    return d_output[output_index(n, pixel, o)] * filter(n, o);
   }
   OMNI_HOST_DEVICE std::int64_t weight_index(std::int64_t k, std::int64_t o, std::int64_t t, std::int64_t i) const {
     return ((k * out_channels + o) * taps + t) * group_in + i;
@@ -66,7 +80,16 @@ inline Geometry geometry_of(const ConvShape& shape) {
 
 template <class T>
 Dynamic<T> dynamic_of(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* weight) {
-  return {attention, weight, shape.in_channels, shape.out_channels, shape.taps(), shape.group_in()};
+  return {.attention = attention,
+          .weight = weight,
+          .samples = shape.samples,
+          .in_pixels = shape.in_pixels(),
+          .out_pixels = shape.out_pixels(),
+          .in_channels = shape.in_channels,
+          .out_channels = shape.out_channels,
+          .taps = shape.taps(),
+          .group_in = shape.group_in(),
+          .group_out = shape.group_out()};
 }
 
 }  // namespace omniconv::kernels

@@ -105,4 +105,14 @@ inline constexpr bool is_half = std::is_same_v<T, bf16> || std::is_same_v<T, f16
 template <class T>
 using compute_type_t = std::conditional_t<is_half<T>, float, T>;
 
+namespace kernels {
+
+/// `target = value`, or `target += value`; a target of 16 bits is rounded once.
+template <class T>
+OMNI_HOST_DEVICE void write(T& target, compute_type_t<T> value, bool accumulate) {
+  target = static_cast<T>(accumulate ? target + value : value);
+}
+
+}  // namespace kernels
+
 }  // namespace omniconv

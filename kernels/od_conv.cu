@@ -2,7 +2,6 @@
 
 #include "kernels/conv_tile.h"
 #include "kernels/dynamic.h"
-#include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
 
@@ -13,167 +12,126 @@ using namespace omniconv::simt;
 constexpr int flush_kernels = 4;  // kernels whose gradients one block keeps in registers
 
 template <class T, class Tiling>
-OMNI_KERNEL void forward_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t group_out, std::int64_t out_pixels,
-                                std::int64_t in_pixels, const T* input, T* output) {
+OMNI_KERNEL void forward_kernel(Geometry geometry, Dynamic<T> dynamic, const T* input, T* output) {
   using Value = compute_type_t<T>;
-  SharedMemory shared;
-  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
-  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
+  SharedMemory memory;
+  const typename Tiling::template Operands<Value> shared(memory);
   const std::int64_t n = block_index().z;
   const std::int64_t first_pixel = std::int64_t{block_index().x} * Tiling::rows;
-  const GroupTile tile = group_tile(block_index().y, group_out, Tiling::columns);
-  const std::int64_t first_in = tile.group * dynamic.group_in;
-  const std::int64_t first_out = tile.group * group_out;
+  const auto tile = GroupTile::of<Tiling>(block_index().y, dynamic, dynamic.group_out);
 
   Value sums[thread_tile][thread_tile] = {};
   Tiling::multiply(
-      shared_a, shared_b, dynamic.taps * dynamic.group_in,
+      shared, dynamic.taps * dynamic.group_in,
       [&](std::int64_t k, int row) -> Value {
         const std::int64_t p = first_pixel + row;
-        const std::int64_t pixel = p < out_pixels ? geometry.input_pixel(p, k / dynamic.group_in) : -1;
+        const std::int64_t pixel = p < dynamic.out_pixels ? geometry.input_pixel(p, k / dynamic.group_in) : -1;
         if (pixel < 0) return 0;
-        const std::int64_t i = first_in + k % dynamic.group_in;
-        return input[(n * in_pixels + pixel) * dynamic.in_channels + i] * dynamic.channel(n, i);
+        return dynamic.scaled_input(input, n, pixel, tile.first_in + k % dynamic.group_in);
       },
       [&](std::int64_t k, int column) -> Value {
-        const std::int64_t o = tile.first + column;
-        if (o >= group_out) return 0;
-        return dynamic.aggregated(n, first_out + o, k / dynamic.group_in, k % dynamic.group_in);
+        if (column >= tile.columns) return 0;
+        return dynamic.aggregated(n, tile.first_out + tile.first + column, k / dynamic.group_in, k % dynamic.group_in);
       },
       sums);
-
-  for (int r = 0; r < thread_tile; ++r) {
-    const std::int64_t p = first_pixel + Tiling::first_row() + r;
-    if (p >= out_pixels) break;
-    for (int c = 0; c < thread_tile; ++c) {
-      const std::int64_t o = tile.first + Tiling::first_column() + c;
-      if (o >= group_out) break;
-      output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] =
-          static_cast<T>(sums[r][c] * dynamic.filter(n, first_out + o));
-    }
-  }
+  Tiling::for_each_sum(sums, dynamic.out_pixels - first_pixel, tile.columns, [&](int row, int column, Value sum) {
+    const std::int64_t o = tile.first_out + tile.first + column;
+    output[dynamic.output_index(n, first_pixel + row, o)] = static_cast<T>(sum * dynamic.filter(n, o));
+  });
 }
 
 template <class T, class Tiling>
-OMNI_KERNEL void data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t group_out,
-                                      std::int64_t out_pixels, std::int64_t in_pixels, const T* d_output, T* d_input,
+OMNI_KERNEL void data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, const T* d_output, T* d_input,
                                       bool accumulate) {
   using Value = compute_type_t<T>;
-  SharedMemory shared;
-  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
-  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
+  SharedMemory memory;
+  const typename Tiling::template Operands<Value> shared(memory);
   const std::int64_t n = block_index().z;
   const std::int64_t first_pixel = std::int64_t{block_index().x} * Tiling::rows;
-  const GroupTile tile = group_tile(block_index().y, dynamic.group_in, Tiling::columns);
-  const std::int64_t first_in = tile.group * dynamic.group_in;
-  const std::int64_t first_out = tile.group * group_out;
+  const auto tile = GroupTile::of<Tiling>(block_index().y, dynamic, dynamic.group_in);
 
   Value sums[thread_tile][thread_tile] = {};
   Tiling::multiply(
-      shared_a, shared_b, dynamic.taps * group_out,
+      shared, dynamic.taps * dynamic.group_out,
       [&](std::int64_t k, int row) -> Value {
         const std::int64_t p = first_pixel + row;
-        const std::int64_t pixel = p < in_pixels ? geometry.output_pixel(p, k / group_out) : -1;
+        const std::int64_t pixel = p < dynamic.in_pixels ? geometry.output_pixel(p, k / dynamic.group_out) : -1;
         if (pixel < 0) return 0;
-        const std::int64_t o = first_out + k % group_out;
-        return d_output[(n * out_pixels + pixel) * dynamic.out_channels + o] * dynamic.filter(n, o);
+        return dynamic.scaled_gradient(d_output, n, pixel, tile.first_out + k % dynamic.group_out);
       },
       [&](std::int64_t k, int column) -> Value {
-        const std::int64_t i = tile.first + column;
-        if (i >= dynamic.group_in) return 0;
-        return dynamic.aggregated(n, first_out + k % group_out, k / group_out, i);
+        if (column >= tile.columns) return 0;
+        return dynamic.aggregated(n, tile.first_out + k % dynamic.group_out, k / dynamic.group_out,
+                                  tile.first + column);
       },
       sums);
-
-  for (int r = 0; r < thread_tile; ++r) {
-    const std::int64_t p = first_pixel + Tiling::first_row() + r;
-    if (p >= in_pixels) break;
-    for (int c = 0; c < thread_tile; ++c) {
-      const std::int64_t i = tile.first + Tiling::first_column() + c;
-      if (i >= dynamic.group_in) break;
-      T& target = d_input[(n * in_pixels + p) * dynamic.in_channels + first_in + i];
-      const Value value = sums[r][c] * dynamic.channel(n, first_in + i);
-      target = static_cast<T>(accumulate ? target + value : value);
-    }
-  }
+  Tiling::for_each_sum(sums, dynamic.in_pixels - first_pixel, tile.columns, [&](int row, int column, Value sum) {
+    const std::int64_t i = tile.first_in + tile.first + column;
+    write(d_input[dynamic.input_index(n, first_pixel + row, i)], sum * dynamic.channel(n, i), accumulate);
+  });
 }
 
 // A block owns a tile of one tap of up to four kernels' gradients and walks over the samples: each sample's D stays in
 // registers and is folded into the gradients and into the tile's share of Q.
 template <class T, class Tiling>
-OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t samples,
-                                        std::int64_t group_out, std::int64_t out_pixels, std::int64_t in_pixels,
-                                        const T* input, const T* d_output, compute_type_t<T>* d_weight,
-                                        bool accumulate, compute_type_t<T>* partials) {
+OMNI_KERNEL void weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, const T* input, const T* d_output,
+                                        compute_type_t<T>* d_weight, bool accumulate, compute_type_t<T>* partials) {
   using Value = compute_type_t<T>;
-  SharedMemory shared;
-  Value* shared_a = shared.array<Value>(tile_inner * Tiling::rows);
-  Value* shared_b = shared.array<Value>(tile_inner * Tiling::columns);
-  const GroupTile in_tile = group_tile(block_index().x, dynamic.group_in, Tiling::columns);
-  const std::int64_t out_tiles = (group_out + Tiling::rows - 1) / Tiling::rows;
-  const std::int64_t first_o = std::int64_t{block_index().y} % out_tiles * Tiling::rows;
-  const std::int64_t t = std::int64_t{block_index().y} / out_tiles;
+  SharedMemory memory;
+  const typename Tiling::template Operands<Value> shared(memory);
+  const auto tile = WeightTile<Tiling>::of_this_block(dynamic);
   const std::int64_t first_k = std::int64_t{block_index().z} * flush_kernels;
   const std::int64_t kernels =
       dynamic.attention.kernels - first_k < flush_kernels ? dynamic.attention.kernels - first_k : flush_kernels;
-  const std::int64_t first_in = in_tile.group * dynamic.group_in;
-  const std::int64_t first_out = in_tile.group * group_out;
-  // One partial of Q per tile of a tap: tiles over groups and input channels, times tiles over output channels.
-  const std::int64_t tile_index = std::int64_t{block_index().x} * out_tiles + std::int64_t{block_index().y} % out_tiles;
-  const std::int64_t tile_count = std::int64_t{grid_extent().x} * out_tiles;
 
   Value gradients[flush_kernels][thread_tile][thread_tile] = {};
-  for (std::int64_t n = 0; n < samples; ++n) {
+  for (std::int64_t n = 0; n < dynamic.samples; ++n) {
     Value sums[thread_tile][thread_tile] = {};
     Tiling::multiply(
-        shared_a, shared_b, out_pixels,
+        shared, dynamic.out_pixels,
         [&](std::int64_t p, int row) -> Value {
-          const std::int64_t o = first_o + row;
-          if (o >= group_out) return 0;
-          return d_output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] *
-                 dynamic.filter(n, first_out + o);
+          return row < tile.rows ? dynamic.scaled_gradient(d_output, n, p, tile.out_channel(row)) : 0;
         },
         [&](std::int64_t p, int column) -> Value {
-          const std::int64_t i = in_tile.first + column;
-          const std::int64_t pixel = i < dynamic.group_in ? geometry.input_pixel(p, t) : -1;
-          if (pixel < 0) return 0;
-          return input[(n * in_pixels + pixel) * dynamic.in_channels + first_in + i] *
-                 dynamic.channel(n, first_in + i);
+          const std::int64_t pixel = column < tile.group.columns ? geometry.input_pixel(p, tile.tap) : -1;
+          return pixel >= 0 ? dynamic.scaled_input(input, n, pixel, tile.in_channel(column)) : 0;
         },
         sums);
-    for (std::int64_t k = 0; k < kernels; ++k) {
-      const Value share = dynamic.share(n, first_k + k, t);
+    OMNI_UNROLL for (int k = 0; k < flush_kernels; ++k) {
+      if (k >= kernels) continue;
+      const Value share = dynamic.share(n, first_k + k, tile.tap);
       Value dot = 0;
       for (int r = 0; r < thread_tile; ++r) {
-        const std::int64_t o = first_o + Tiling::first_row() + r;
+        const int row = Tiling::first_row() + r;
         for (int c = 0; c < thread_tile; ++c) {
-          const std::int64_t i = in_tile.first + Tiling::first_column() + c;
+          const int column = Tiling::first_column() + c;
           gradients[k][r][c] += share * sums[r][c];
-          if (partials && o < group_out && i < dynamic.group_in)
-            dot += sums[r][c] * dynamic.weight[dynamic.weight_index(first_k + k, first_out + o, t, i)];
+          if (partials && row < tile.rows && column < tile.group.columns)
+            dot += sums[r][c] * dynamic.weight[tile.weight_index(dynamic, first_k + k, row, column)];
         }
       }
       if (partials) {
         const Value total = block_sum(dot);
         if (thread_rank() == 0)
-          partials[((n * dynamic.attention.kernels + first_k + k) * dynamic.taps + t) * tile_count + tile_index] =
-              share * total;
+          partials[((n * dynamic.attention.kernels + first_k + k) * dynamic.taps + tile.tap) * tile.count +
+                   tile.number] = share * total;
       }
     }
   }
   if (d_weight == nullptr) return;
-  for (std::int64_t k = 0; k < kernels; ++k) {
-    for (int r = 0; r < thread_tile; ++r) {
-      const std::int64_t o = first_o + Tiling::first_row() + r;
-      if (o >= group_out) break;
-      for (int c = 0; c < thread_tile; ++c) {
-        const std::int64_t i = in_tile.first + Tiling::first_column() + c;
-        if (i >= dynamic.group_in) break;
-        Value& target = d_weight[dynamic.weight_index(first_k + k, first_out + o, t, i)];
-        target = accumulate ? target + gradients[k][r][c] : gradients[k][r][c];
-      }
-    }
+  OMNI_UNROLL for (int k = 0; k < flush_kernels; ++k) {
+    if (k < kernels) tile.store(dynamic, first_k + k, gradients[k], d_weight, accumulate);
   }
+}
+
+/// Starts a kernel for the pixels of every sample; a group's `channels` lie along the columns of its tiles.
+template <class Tiling, class T, class Kernel, class... Args>
+void launch_over_pixels(Kernel kernel, const ConvShape& shape, std::int64_t pixels, std::int64_t channels,
+                        Stream stream, const Dynamic<T>& dynamic, Args... args) {
+  const Dim3 grid{blocks(pixels, Tiling::rows), group_tiles<Tiling>(shape, channels),
+                  static_cast<unsigned>(shape.samples)};
+  launch(kernel, grid, {Tiling::threads}, Tiling::template Operands<compute_type_t<T>>::size().bytes(), stream,
+         geometry_of(shape), dynamic, args...);
 }
 
 }  // namespace
@@ -183,12 +141,8 @@ void od_conv_forward(const ConvShape& shape, const AttentionValues<compute_type_
                      const T* weight, T* output, Stream stream) {
   with_tile(shape.group_out(), [&](auto tile) {
     using Tiling = decltype(tile);
-    const unsigned columns = blocks(shape.group_out(), Tiling::columns) * static_cast<unsigned>(shape.params.groups);
-    launch(forward_kernel<T, Tiling>,
-           {blocks(shape.out_pixels(), Tiling::rows), columns, static_cast<unsigned>(shape.samples)},
-           {Tiling::threads}, Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
-           dynamic_of(shape, attention, weight), shape.group_out(), shape.out_pixels(), shape.in_pixels(), input,
-           output);
+    launch_over_pixels<Tiling>(forward_kernel<T, Tiling>, shape, shape.out_pixels(), shape.group_out(), stream,
+                               dynamic_of(shape, attention, weight), input, output);
   });
 }
 
@@ -197,29 +151,16 @@ void od_conv_data_gradient(const ConvShape& shape, const AttentionValues<compute
                            const T* d_output, const T* weight, T* d_input, bool accumulate, Stream stream) {
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
-    const unsigned columns = blocks(shape.group_in(), Tiling::columns) * static_cast<unsigned>(shape.params.groups);
-    launch(data_gradient_kernel<T, Tiling>,
-           {blocks(shape.in_pixels(), Tiling::rows), columns, static_cast<unsigned>(shape.samples)}, {Tiling::threads},
-           Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
-           dynamic_of(shape, attention, weight), shape.group_out(), shape.out_pixels(), shape.in_pixels(), d_output,
-           d_input, accumulate);
+    launch_over_pixels<Tiling>(data_gradient_kernel<T, Tiling>, shape, shape.in_pixels(), shape.group_in(), stream,
+                               dynamic_of(shape, attention, weight), d_output, d_input, accumulate);
   });
 }
 
 namespace {
 
-/// Grid of the weight gradient: tiles over (groups, input channels), over (taps, output channels), over kernels.
-template <class Tiling>
-Dim3 weight_gradient_grid(const ConvShape& shape, std::int64_t kernels) {
-  return {blocks(shape.group_in(), Tiling::columns) * static_cast<unsigned>(shape.params.groups),
-          blocks(shape.group_out(), Tiling::rows) * static_cast<unsigned>(shape.taps()),
-          blocks(kernels, flush_kernels)};
-}
-
 template <class Tiling>
 std::int64_t weight_gradient_tiles(const ConvShape& shape) {
-  return std::int64_t{blocks(shape.group_in(), Tiling::columns)} * shape.params.groups *
-         blocks(shape.group_out(), Tiling::rows);
+  return std::int64_t{group_tiles<Tiling>(shape, shape.group_in())} * blocks(shape.group_out(), Tiling::rows);
 }
 
 }  // namespace
@@ -238,10 +179,9 @@ void od_conv_weight_gradient(const ConvShape& shape, const AttentionValues<compu
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
     compute_type_t<T>* partials = weighted_kst ? workspace : nullptr;
-    launch(weight_gradient_kernel<T, Tiling>, weight_gradient_grid<Tiling>(shape, attention.kernels),
-           {Tiling::threads}, Tiling::template shared_bytes<compute_type_t<T>>(), stream, geometry_of(shape),
-           dynamic_of(shape, attention, weight), shape.samples, shape.group_out(), shape.out_pixels(),
-           shape.in_pixels(), input, d_output, d_weight, accumulate, partials);
+    launch(weight_gradient_kernel<T, Tiling>, weight_grid<Tiling>(shape, blocks(attention.kernels, flush_kernels)),
+           {Tiling::threads}, Tiling::template Operands<compute_type_t<T>>::size().bytes(), stream, geometry_of(shape),
+           dynamic_of(shape, attention, weight), input, d_output, d_weight, accumulate, partials);
     if (weighted_kst) {
       sum_partials(partials, weight_gradient_tiles<Tiling>(shape), weighted_kst,
                    shape.samples * attention.kernels * shape.taps(), stream);

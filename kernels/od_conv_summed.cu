@@ -9,82 +9,64 @@ namespace {
 
 using namespace omniconv::simt;
 
-/// A block's rows: one pixel of the samples from `first_sample` on.
+/// A block's rows: one pixel of `samples` samples from `first_sample` on.
 struct PixelTile {
   std::int64_t pixel, first_sample, samples;
 
   OMNI_DEVICE static PixelTile of_this_block(std::int64_t samples, int rows) {
-    const std::int64_t tiles = (samples + rows - 1) / rows;
-    return {block_index().x / tiles, block_index().x % tiles * rows, samples};
+    const std::int64_t tiles = (samples + rows - 1) / rows, first = block_index().x % tiles * rows;
+    return {block_index().x / tiles, first, samples - first};
   }
   /// The sample of a row, or -1.
-  OMNI_DEVICE std::int64_t sample(int row) const { return first_sample + row < samples ? first_sample + row : -1; }
+  OMNI_DEVICE std::int64_t sample(int row) const { return row < samples ? first_sample + row : -1; }
 };
 
 template <class T, class Tiling>
-OMNI_KERNEL void summed_forward_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t samples,
-                                       std::int64_t group_out, std::int64_t out_pixels, std::int64_t in_pixels,
-                                       const T* input, T* output) {
-  SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
-  const PixelTile rows = PixelTile::of_this_block(samples, Tiling::rows);
-  const GroupTile tile = group_tile(block_index().y, group_out, Tiling::columns);
-  const std::int64_t first_in = tile.group * dynamic.group_in;
-  const std::int64_t first_out = tile.group * group_out;
+OMNI_KERNEL void summed_forward_kernel(Geometry geometry, Dynamic<T> dynamic, const T* input, T* output) {
+  SharedMemory memory;
+  const typename Tiling::template Operands<T> shared(memory);
+  const PixelTile rows = PixelTile::of_this_block(dynamic.samples, Tiling::rows);
+  const auto tile = GroupTile::of<Tiling>(block_index().y, dynamic, dynamic.group_out);
 
   T sums[thread_tile][thread_tile] = {};
   for (std::int64_t t = 0; t < dynamic.taps; ++t) {
     const std::int64_t pixel = geometry.input_pixel(rows.pixel, t);
     if (pixel < 0) continue;
     Tiling::multiply(
-        shared_a, shared_b, dynamic.attention.kernels * dynamic.group_in,
+        shared, dynamic.attention.kernels * dynamic.group_in,
         [&](std::int64_t depth, int row) -> T {
           const std::int64_t n = rows.sample(row);
           if (n < 0) return 0;
-          const std::int64_t i = first_in + depth % dynamic.group_in;
-          return input[(n * in_pixels + pixel) * dynamic.in_channels + i] * dynamic.channel(n, i) *
+          return dynamic.scaled_input(input, n, pixel, tile.first_in + depth % dynamic.group_in) *
                  dynamic.share(n, depth / dynamic.group_in, t);
         },
         [&](std::int64_t depth, int column) -> T {
-          const std::int64_t o = tile.first + column;
-          if (o >= group_out) return 0;
-          return dynamic
-              .weight[dynamic.weight_index(depth / dynamic.group_in, first_out + o, t, depth % dynamic.group_in)];
+          if (column >= tile.columns) return 0;
+          const std::int64_t k = depth / dynamic.group_in, o = tile.first_out + tile.first + column;
+          return dynamic.weight[dynamic.weight_index(k, o, t, depth % dynamic.group_in)];
         },
         sums);
   }
-  for (int r = 0; r < thread_tile; ++r) {
-    const std::int64_t n = rows.sample(Tiling::first_row() + r);
-    if (n < 0) break;
-    for (int c = 0; c < thread_tile; ++c) {
-      const std::int64_t o = tile.first + Tiling::first_column() + c;
-      if (o >= group_out) break;
-      output[(n * out_pixels + rows.pixel) * dynamic.out_channels + first_out + o] =
-          sums[r][c] * dynamic.filter(n, first_out + o);
-    }
-  }
+  Tiling::for_each_sum(sums, rows.samples, tile.columns, [&](int row, int column, T sum) {
+    const std::int64_t n = rows.sample(row), o = tile.first_out + tile.first + column;
+    output[dynamic.output_index(n, rows.pixel, o)] = sum * dynamic.filter(n, o);
+  });
 }
 
 // Z_kt stays a tile of its own until it has given its share of Q; then it is added up, scaled by q.
 template <class T, class Tiling>
-OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t samples,
-                                             std::int64_t group_out, std::int64_t out_pixels, std::int64_t in_pixels,
-                                             const T* input, const T* d_output, T* d_input, bool accumulate,
-                                             T* partials) {
-  SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
+OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, const T* input, const T* d_output,
+                                             T* d_input, bool accumulate, T* partials) {
+  SharedMemory memory;
+  const typename Tiling::template Operands<T> shared(memory);
   constexpr int threads_of_row = Tiling::columns / thread_tile;
-  T* shared_dots = shared.array<T>(Tiling::rows * threads_of_row);
-  const PixelTile rows = PixelTile::of_this_block(samples, Tiling::rows);
-  const GroupTile tile = group_tile(block_index().y, dynamic.group_in, Tiling::columns);
-  const std::int64_t first_in = tile.group * dynamic.group_in;
-  const std::int64_t first_out = tile.group * group_out;
+  T* shared_dots = memory.array<T>(Tiling::rows * threads_of_row);
+  const PixelTile rows = PixelTile::of_this_block(dynamic.samples, Tiling::rows);
+  const auto tile = GroupTile::of<Tiling>(block_index().y, dynamic, dynamic.group_in);
   const int first_row = Tiling::first_row(), first_column = Tiling::first_column();
   // One partial of Q per pixel and column tile.
   const std::int64_t part = rows.pixel * grid_extent().y + block_index().y;
-  const std::int64_t parts = in_pixels * grid_extent().y;
+  const std::int64_t parts = dynamic.in_pixels * grid_extent().y;
 
   T sums[thread_tile][thread_tile] = {};
   for (std::int64_t t = 0; t < dynamic.taps; ++t) {
@@ -94,17 +76,14 @@ OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynam
       T products[thread_tile][thread_tile] = {};
       if (pixel >= 0)
         Tiling::multiply(
-            shared_a, shared_b, group_out,
+            shared, dynamic.group_out,
             [&](std::int64_t o, int row) -> T {
               const std::int64_t n = rows.sample(row);
-              if (n < 0) return 0;
-              return d_output[(n * out_pixels + pixel) * dynamic.out_channels + first_out + o] *
-                     dynamic.filter(n, first_out + o);
+              return n >= 0 ? dynamic.scaled_gradient(d_output, n, pixel, tile.first_out + o) : 0;
             },
             [&](std::int64_t o, int column) -> T {
-              const std::int64_t i = tile.first + column;
-              if (i >= dynamic.group_in) return 0;
-              return dynamic.weight[dynamic.weight_index(k, first_out + o, t, i)];
+              if (column >= tile.columns) return 0;
+              return dynamic.weight[dynamic.weight_index(k, tile.first_out + o, t, tile.first + column)];
             },
             products);
       for (int r = 0; r < thread_tile; ++r) {
@@ -112,11 +91,10 @@ OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynam
         const T share = n < 0 ? T(0) : dynamic.share(n, k, t);
         T dot = 0;
         for (int c = 0; c < thread_tile; ++c) {
-          const std::int64_t i = tile.first + first_column + c;
           sums[r][c] += share * products[r][c];
-          if (partials && n >= 0 && i < dynamic.group_in)
-            dot += products[r][c] * dynamic.channel(n, first_in + i) *
-                   input[(n * in_pixels + rows.pixel) * dynamic.in_channels + first_in + i];
+          const std::int64_t i = tile.first_in + tile.first + first_column + c;
+          if (partials && n >= 0 && first_column + c < tile.columns)
+            dot += products[r][c] * dynamic.channel(n, i) * input[dynamic.input_index(n, rows.pixel, i)];
         }
         if (partials) shared_dots[(first_row + r) * threads_of_row + first_column / thread_tile] = share * dot;
       }
@@ -133,76 +111,48 @@ OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynam
     }
   }
   if (!d_input) return;
-  for (int r = 0; r < thread_tile; ++r) {
-    const std::int64_t n = rows.sample(first_row + r);
-    if (n < 0) break;
-    for (int c = 0; c < thread_tile; ++c) {
-      const std::int64_t i = tile.first + first_column + c;
-      if (i >= dynamic.group_in) break;
-      T& target = d_input[(n * in_pixels + rows.pixel) * dynamic.in_channels + first_in + i];
-      const T value = sums[r][c] * dynamic.channel(n, first_in + i);
-      target = accumulate ? target + value : value;
-    }
-  }
+  Tiling::for_each_sum(sums, rows.samples, tile.columns, [&](int row, int column, T sum) {
+    const std::int64_t n = rows.sample(row), i = tile.first_in + tile.first + column;
+    write(d_input[dynamic.input_index(n, rows.pixel, i)], sum * dynamic.channel(n, i), accumulate);
+  });
 }
 
 // A block owns a tile of one kernel's gradient at one tap; the sum runs over the pixels that meet there, and samples.
 template <class T, class Tiling>
-OMNI_KERNEL void summed_weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, std::int64_t samples,
-                                               std::int64_t group_out, std::int64_t out_pixels, std::int64_t in_pixels,
-                                               const T* input, const T* d_output, T* d_weight, bool accumulate) {
-  SharedMemory shared;
-  T* shared_a = shared.array<T>(tile_inner * Tiling::rows);
-  T* shared_b = shared.array<T>(tile_inner * Tiling::columns);
-  const GroupTile in_tile = group_tile(block_index().x, dynamic.group_in, Tiling::columns);
-  const std::int64_t out_tiles = (group_out + Tiling::rows - 1) / Tiling::rows;
-  const std::int64_t first_o = std::int64_t{block_index().y} % out_tiles * Tiling::rows;
-  const std::int64_t t = std::int64_t{block_index().y} / out_tiles;
+OMNI_KERNEL void summed_weight_gradient_kernel(Geometry geometry, Dynamic<T> dynamic, const T* input, const T* d_output,
+                                               T* d_weight, bool accumulate) {
+  SharedMemory memory;
+  const typename Tiling::template Operands<T> shared(memory);
+  const auto tile = WeightTile<Tiling>::of_this_block(dynamic);
   const std::int64_t k = block_index().z;
-  const std::int64_t first_in = in_tile.group * dynamic.group_in;
-  const std::int64_t first_out = in_tile.group * group_out;
 
   T sums[thread_tile][thread_tile] = {};
-  for (std::int64_t p = 0; p < out_pixels; ++p) {
-    const std::int64_t pixel = geometry.input_pixel(p, t);
+  for (std::int64_t p = 0; p < dynamic.out_pixels; ++p) {
+    const std::int64_t pixel = geometry.input_pixel(p, tile.tap);
     if (pixel < 0) continue;
     Tiling::multiply(
-        shared_a, shared_b, samples,
+        shared, dynamic.samples,
         [&](std::int64_t n, int row) -> T {
-          const std::int64_t o = first_o + row;
-          if (o >= group_out) return 0;
-          return d_output[(n * out_pixels + p) * dynamic.out_channels + first_out + o] *
-                 dynamic.filter(n, first_out + o) * dynamic.share(n, k, t);
+          if (row >= tile.rows) return 0;
+          return dynamic.scaled_gradient(d_output, n, p, tile.out_channel(row)) * dynamic.share(n, k, tile.tap);
         },
         [&](std::int64_t n, int column) -> T {
-          const std::int64_t i = in_tile.first + column;
-          if (i >= dynamic.group_in) return 0;
-          return input[(n * in_pixels + pixel) * dynamic.in_channels + first_in + i] * dynamic.channel(n, first_in + i);
+          return column < tile.group.columns ? dynamic.scaled_input(input, n, pixel, tile.in_channel(column)) : 0;
         },
         sums);
   }
-  for (int r = 0; r < thread_tile; ++r) {
-    const std::int64_t o = first_o + Tiling::first_row() + r;
-    if (o >= group_out) break;
-    for (int c = 0; c < thread_tile; ++c) {
-      const std::int64_t i = in_tile.first + Tiling::first_column() + c;
-      if (i >= dynamic.group_in) break;
-      T& target = d_weight[dynamic.weight_index(k, first_out + o, t, i)];
-      target = accumulate ? target + sums[r][c] : sums[r][c];
-    }
-  }
+  tile.store(dynamic, k, sums, d_weight, accumulate);
 }
 
 /// Grid of the products over pixels: (pixels, sample tiles) by (groups, column tiles).
 template <class Tiling>
-Dim3 pixel_grid(const ConvShape& shape, std::int64_t pixels, std::int64_t group_columns) {
-  return {static_cast<unsigned>(pixels * blocks(shape.samples, Tiling::rows)),
-          blocks(group_columns, Tiling::columns) * static_cast<unsigned>(shape.params.groups)};
+Dim3 pixel_grid(const ConvShape& shape, std::int64_t pixels, std::int64_t channels) {
+  return {static_cast<unsigned>(pixels * blocks(shape.samples, Tiling::rows)), group_tiles<Tiling>(shape, channels)};
 }
 
 template <class Tiling>
 std::int64_t partial_count(const ConvShape& shape) {
-  return shape.in_pixels() * pixel_grid<Tiling>(shape, 1, shape.group_in()).y;
+  return shape.in_pixels() * group_tiles<Tiling>(shape, shape.group_in());
 }
 
 }  // namespace
@@ -213,9 +163,8 @@ void od_conv_summed_forward(const ConvShape& shape, const AttentionValues<T>& at
   with_tile(shape.group_out(), [&](auto tile) {
     using Tiling = decltype(tile);
     launch(summed_forward_kernel<T, Tiling>, pixel_grid<Tiling>(shape, shape.out_pixels(), shape.group_out()),
-           {Tiling::threads}, Tiling::template shared_bytes<T>(), stream, geometry_of(shape),
-           dynamic_of(shape, attention, weight), shape.samples, shape.group_out(), shape.out_pixels(),
-           shape.in_pixels(), input, output);
+           {Tiling::threads}, Tiling::template Operands<T>::size().bytes(), stream, geometry_of(shape),
+           dynamic_of(shape, attention, weight), input, output);
   });
 }
 
@@ -232,15 +181,11 @@ void od_conv_summed_data_gradient(const ConvShape& shape, const AttentionValues<
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
     T* partials = weighted_kst ? workspace : nullptr;
-    const std::size_t shared_bytes = SharedSize{}
-                                         .array<T>(tile_inner * Tiling::rows)
-                                         .template array<T>(tile_inner * Tiling::columns)
-                                         .template array<T>(Tiling::rows * Tiling::columns / thread_tile)
-                                         .bytes();
+    const std::size_t shared_bytes =
+        Tiling::template Operands<T>::size().template array<T>(Tiling::rows * Tiling::columns / thread_tile).bytes();
     launch(summed_data_gradient_kernel<T, Tiling>, pixel_grid<Tiling>(shape, shape.in_pixels(), shape.group_in()),
-           {Tiling::threads}, shared_bytes, stream, geometry_of(shape), dynamic_of(shape, attention, weight),
-           shape.samples, shape.group_out(), shape.out_pixels(), shape.in_pixels(), input, d_output, d_input,
-           accumulate, partials);
+           {Tiling::threads}, shared_bytes, stream, geometry_of(shape), dynamic_of(shape, attention, weight), input,
+           d_output, d_input, accumulate, partials);
     if (weighted_kst)
       sum_partials(partials, partial_count<Tiling>(shape), weighted_kst,
                    shape.samples * attention.kernels * shape.taps(), stream);
@@ -252,12 +197,9 @@ void od_conv_summed_weight_gradient(const ConvShape& shape, const AttentionValue
                                     const T* d_output, T* d_weight, bool accumulate, Stream stream) {
   with_tile(shape.group_in(), [&](auto tile) {
     using Tiling = decltype(tile);
-    const Dim3 grid{blocks(shape.group_in(), Tiling::columns) * static_cast<unsigned>(shape.params.groups),
-                    blocks(shape.group_out(), Tiling::rows) * static_cast<unsigned>(shape.taps()),
-                    static_cast<unsigned>(attention.kernels)};
-    launch(summed_weight_gradient_kernel<T, Tiling>, grid, {Tiling::threads}, Tiling::template shared_bytes<T>(),
-           stream, geometry_of(shape), dynamic_of<T>(shape, attention, nullptr), shape.samples, shape.group_out(),
-           shape.out_pixels(), shape.in_pixels(), input, d_output, d_weight, accumulate);
+    launch(summed_weight_gradient_kernel<T, Tiling>, weight_grid<Tiling>(shape, attention.kernels), {Tiling::threads},
+           Tiling::template Operands<T>::size().bytes(), stream, geometry_of(shape),
+           dynamic_of<T>(shape, attention, nullptr), input, d_output, d_weight, accumulate);
   });
 }
 
