@@ -10,12 +10,9 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import time
-from pathlib import Path
 
-from bench_pytorch import ROOT, probe
+import pytorch_peer as peer
 
 WARM_UP_CALLS = 3
 LATENCY_BAR, SPEEDUP_BAR = 1.6, 3.0  # at batch 1
@@ -28,24 +25,11 @@ def worker(job: dict) -> None:
     """Calls a net and prints the seconds of each call as JSON."""
     import torch
 
-    sys.path.insert(0, str(ROOT / "tests" / "pytorch"))
-    import odconv
-
-    torch.set_num_threads(job["threads"])
-    torch.manual_seed(0)
-    net = odconv.build(job["model"], job["width"], job["kernels"], form=job["form"]).eval()
+    net = peer.build_net(job["model"], job["width"], job["kernels"], job["form"], job["threads"]).eval()
     images = torch.randn(job["batch_size"], 3, 32, 32)
-    seconds = []
     with torch.inference_mode():
-        for _ in range(job["calls"] + WARM_UP_CALLS):
-            start = time.perf_counter()
-            net(images)
-            seconds.append(time.perf_counter() - start)
+        seconds = peer.seconds_of(lambda: net(images), job["calls"] + WARM_UP_CALLS)
     print(json.dumps(seconds[WARM_UP_CALLS:]))
-
-
-def output_of(words: list[str]) -> object:
-    return json.loads(subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout)
 
 
 def measure(batch_size: int, options: argparse.Namespace) -> dict[str, list[float]]:
@@ -53,40 +37,36 @@ def measure(batch_size: int, options: argparse.Namespace) -> dict[str, list[floa
     medians: dict[str, list[float]] = {name: [] for name in (*OURS, *PEERS)}
     for number in range(options.rounds):
         print(f"batch {batch_size}, round {number + 1} of {options.rounds}", file=sys.stderr)
-        result = output_of([str(options.omniconv), "bench", "--inference", "--json", "--model", "od_resnet18",
-                            "--kernels", str(options.kernels), "--width", str(options.width), "--batch-size",
-                            str(batch_size), "--steps", str(options.calls), "--threads", str(options.threads)])
+        words = [peer.program(options, "cpu"), "bench", "--inference", "--json", "--model", "od_resnet18",
+                 "--kernels", options.kernels, "--width", options.width, "--batch-size", batch_size,
+                 "--steps", options.calls, "--threads", options.threads]
+        result, _ = peer.run_fresh([str(word) for word in words])
         for timing in result["inference"]:
             medians[timing["form"]].append(timing["median_seconds"])
         for name, (model, form) in PEERS.items():
             calls = max(3, options.calls // 4)
             job = {"model": model, "form": form, "kernels": options.kernels, "width": options.width,
                    "batch_size": batch_size, "calls": calls, "threads": options.threads}
-            medians[name].append(statistics.median(output_of([sys.executable, __file__, "--worker", json.dumps(job)])))
+            seconds, _ = peer.run_fresh(peer.worker_command(__file__, job))
+            medians[name].append(statistics.median(seconds))
     return medians
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--omniconv", type=Path, default=ROOT / "build" / "cpu" / "omniconv", help="the program")
+    parser = peer.argument_parser(__doc__)
     parser.add_argument("--kernels", type=int, default=4)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--calls", type=int, default=20, help="per round and form of omniconv; a quarter of it of PyTorch")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    options.device = "cpu"
-    return options
+    return parser.parse_args()
 
 
 def main() -> None:
     options = parse_arguments()
     if options.worker:
-        worker(json.loads(options.worker))
+        worker(options.worker)
         return
-    probe(options)
+    peer.probe(options.threads, "cpu")
     print("| batch | program | median, ms | images/s | of omniconv's static | PyTorch eager is slower by |")
     print("|---|---|---|---|---|---|")
     for batch_size in options.batch_sizes:

@@ -16,18 +16,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-REFERENCE_BLAS_GFLOPS = 15.0  # an optimised library reaches far more on a single core, the reference BLAS a third
+import pytorch_peer as peer
+
 FORMS = ("eager", "unfold", "channels_last", "compile")
 PROGRAMS = {"cpu": ("eager", "unfold", "omniconv"), "cuda": (*FORMS, "omniconv")}
 STEPS = {"cpu": (2, 3), "cuda": (50, 200)}  # that warm up a process, and that count
@@ -101,18 +97,14 @@ def worker(job: dict) -> None:
     """Trains for some steps and prints the time of each as JSON."""
     import torch
 
-    sys.path.insert(0, str(ROOT / "tests" / "pytorch"))
-    import odconv
-
     case = Case(**job["case"])
     device = torch.device(job["device"])
     reduced = {"bf16": torch.bfloat16, "f16": torch.float16}.get(job["precision"])
     autocast = partial(torch.autocast, device.type, reduced) if reduced else nullcontext
-    torch.set_num_threads(job["threads"])
     torch.backends.cudnn.benchmark = True
-    torch.manual_seed(0)
     form = job["form"]
-    net = odconv.build(case.model, case.width, case.kernels, form="unfold" if form == "unfold" else "eager").to(device)
+    net = peer.build_net(case.model, case.width, case.kernels, "unfold" if form == "unfold" else "eager", job["threads"])
+    net.to(device)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     images = torch.randn(case.batch_size, 3, 32, 32, device=device)
     labels = torch.randint(10, (case.batch_size,), device=device)
@@ -133,32 +125,9 @@ def worker(job: dict) -> None:
         scaler.update()
         loss.item()  # waits for the device
 
-    seconds = []
-    for _ in range(job["steps"]):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
+    seconds = peer.seconds_of(step, job["steps"])
     peak_bytes = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
     print(json.dumps({"step_seconds": seconds, "peak_bytes": peak_bytes}))
-
-
-def probe(options: argparse.Namespace) -> None:
-    """Prints PyTorch's version and the speed of its matrix product; an error where that is hopeless."""
-    code = """
-import sys, time, torch
-torch.set_num_threads(int(sys.argv[1]))
-a, seconds = torch.randn(1024, 1024), []
-for _ in range(5):
-    start = time.perf_counter()
-    a @ a
-    seconds.append(time.perf_counter() - start)
-print(torch.__version__, 2 * 1024**3 / min(seconds) / 1e9)
-"""
-    words = [sys.executable, "-c", code, str(options.threads)]
-    version, speed = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    print(f"PyTorch {version}, {options.threads} CPU threads, matrix product {float(speed):.0f} GFLOP/s\n", flush=True)
-    if options.device == "cpu" and float(speed) < REFERENCE_BLAS_GFLOPS:
-        raise SystemExit("this PyTorch runs on a reference BLAS; install an optimised one (Debian: libopenblas0-pthread)")
 
 
 # --- both sides ------------------------------------------------------------------------------------------
@@ -166,26 +135,20 @@ print(torch.__version__, 2 * 1024**3 / min(seconds) / 1e9)
 
 def command(case: Case, program: str, options: argparse.Namespace) -> list[str]:
     if program == "omniconv":
-        words = [str(options.omniconv), "bench", "--model", case.model, "--kernels", str(case.kernels),
+        words = [peer.program(options, options.device), "bench", "--model", case.model, "--kernels", str(case.kernels),
                  "--width", str(case.width), "--batch-size", str(case.batch_size), "--steps", str(options.warm_up + options.steps),
                  "--threads", str(options.threads), "--json"]
         return words + ([] if options.precision == "f32" else ["--precision", options.precision])
     job = {"case": asdict(case), "form": program, "device": options.device, "precision": options.precision,
            "threads": options.threads, "steps": options.warm_up + options.steps}
-    return [sys.executable, __file__, "--worker", json.dumps(job)]
+    return peer.worker_command(__file__, job)
 
 
 def measure(case: Case, program: str, options: argparse.Namespace, figures: Figures) -> None:
     """Runs a fresh process and adds what it measured."""
-    process = subprocess.Popen(command(case, program, options), stdout=subprocess.PIPE)
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{' '.join(process.args)}: exit code {process.returncode}")
-    measured = json.loads(output)
+    measured, resident_bytes = peer.run_fresh(command(case, program, options))
     figures.step_seconds += measured["step_seconds"][options.warm_up:]
-    peak_bytes = usage.ru_maxrss * 1024 if options.device == "cpu" else measured["peak_bytes"]
+    peak_bytes = resident_bytes if options.device == "cpu" else measured["peak_bytes"]
     figures.peak_bytes = max(figures.peak_bytes, peak_bytes)
 
 
@@ -228,19 +191,14 @@ def table(results: Results) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--omniconv", type=Path, help="the program (default: build/<device>/omniconv)")
+    parser = peer.argument_parser(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where PyTorch runs")
     parser.add_argument("--precision", choices=("f32", "bf16", "f16"), default="f32")
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: by device")
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS["cuda"], help="default: by device")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="timed per process (default: 3 on a CPU, 200 on a GPU)")
     parser.add_argument("--warm-up", type=int, help="steps before them (default: 2 on a CPU, 50 on a GPU)")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.omniconv = options.omniconv or ROOT / "build" / options.device / "omniconv"
     warm_up, steps = STEPS[options.device]
     options.warm_up = warm_up if options.warm_up is None else options.warm_up
     options.steps = steps if options.steps is None else options.steps
@@ -253,9 +211,9 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     options = parse_arguments()
     if options.worker:
-        worker(json.loads(options.worker))
+        worker(options.worker)
         return
-    probe(options)
+    peer.probe(options.threads, options.device)
     names = options.cases or DEFAULT_CASES[options.device]
     print(table(measure_all([CASES[name] for name in names], options)))
 

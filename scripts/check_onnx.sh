@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 source scripts/install.sh
 
 omniconv_install "${omniconv_packages[@]}" python3-venv
-omniconv_build cpu
+OMNICONV_TARGET=omniconv omniconv_build cpu
 python=build/onnx/bin/python
 if ! "$python" -c 'import numpy, onnx, onnxruntime' 2>/dev/null; then
   python3 -m venv build/onnx && "$python" -m pip install --quiet numpy onnx onnxruntime ||

@@ -24,7 +24,7 @@ done
 source scripts/install.sh
 omniconv_install "${omniconv_packages[@]}"
 device=$(omniconv_device)
-omniconv_build "$device"
+OMNICONV_TARGET=omniconv omniconv_build "$device"
 omniconv=build/$device/omniconv
 run=runs/quickstart
 
