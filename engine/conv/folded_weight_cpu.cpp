@@ -1,6 +1,7 @@
 #include "engine/conv/folded_weight_cpu.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "engine/conv/attention_parts_cpu.h"
@@ -38,36 +39,63 @@ void pin([[maybe_unused]] Vector& value) {
 #endif
 }
 
-/// How activations are cut: [tiles, N, pixels, width], zero beyond the channels.
-struct Blocked {
-  std::int64_t channels, pixels, width, tiles;
+/// Activations [N, pixels, channels] ⊙ scale [N, channels], cut into [tiles, N, pixels, Width], zero beyond the
+/// channels.
+template <std::int64_t Width>
+class Blocked {
+ public:
+  Blocked(const float* source, const float* scale, std::int64_t samples, std::int64_t pixels, std::int64_t channels)
+      : samples_(samples), pixels_(pixels), channels_(channels), tiles_((channels + Width - 1) / Width) {
+    const bool aligned = reinterpret_cast<std::uintptr_t>(source) % sizeof(Vector) == 0;
+    if (channels == Width && !scale && aligned) {
+      data_ = source;
+      return;
+    }
+    storage_ = Tensor::empty({tiles_, samples, pixels, Width}, DType::f32);
+    data_ = storage_.data<float>();
+    parallel_units(samples, [&](std::int64_t n) { cut(source, scale, n); });
+  }
 
-  Blocked(std::int64_t channels, std::int64_t pixels, std::int64_t width)
-      : channels(channels), pixels(pixels), width(width), tiles((channels + width - 1) / width) {}
+  std::int64_t tiles() const { return tiles_; }
+  std::int64_t sample_count() const { return pixels_ * Width; }
+  const float* at(std::int64_t tile, std::int64_t n) const { return data_ + (tile * samples_ + n) * sample_count(); }
 
-  std::int64_t sample_count() const { return pixels * width; }
+ private:
+  static constexpr std::int64_t piece = 32;  // pixels, whose channels stay in the first-level cache
 
-  /// source [N, pixels, channels] ⊙ scale [N, channels], in this layout.
-  Tensor cut(const float* source, const float* scale, std::int64_t samples) const {
-    const Tensor result = Tensor::empty({tiles, samples, pixels, width}, DType::f32);
-    parallel_units(samples, [&](std::int64_t n) {
-      for (std::int64_t tile = 0; tile < tiles; ++tile) {
-        const std::int64_t first = tile * width, count = std::min(width, channels - first);
-        const float* from = source + n * pixels * channels + first;
-        const float* factors = scale ? scale + n * channels + first : nullptr;
-        float* to = result.data<float>() + (tile * samples + n) * sample_count();
-        for (std::int64_t p = 0; p < pixels; ++p, from += channels, to += width) {
-          if (factors) {
-            for (std::int64_t j = 0; j < count; ++j) to[j] = from[j] * factors[j];
-          } else {
-            std::copy(from, from + count, to);
+  void cut(const float* source, const float* scale, std::int64_t n) {
+    for (std::int64_t first_pixel = 0; first_pixel < pixels_; first_pixel += piece) {
+      const std::int64_t count = std::min(piece, pixels_ - first_pixel);
+      for (std::int64_t tile = 0; tile < tiles_; ++tile) {
+        const std::int64_t channel = tile * Width;
+        const float* from = source + (n * pixels_ + first_pixel) * channels_ + channel;
+        const float* factors = scale ? scale + n * channels_ + channel : nullptr;
+        float* to = storage_.data<float>() + (tile * samples_ + n) * sample_count() + first_pixel * Width;
+        if (channel + Width <= channels_) {
+          for (std::int64_t p = 0; p < count; ++p, from += channels_, to += Width) copy(from, factors, to, Width);
+        } else {
+          const std::int64_t width = channels_ - channel;
+          for (std::int64_t p = 0; p < count; ++p, from += channels_, to += Width) {
+            copy(from, factors, to, width);
+            std::fill(to + width, to + Width, 0.0f);
           }
-          std::fill(to + count, to + width, 0.0f);
         }
       }
-    });
-    return result;
+    }
   }
+
+  /// Inlined, so that a constant count becomes a few vector instructions.
+  static void copy(const float* from, const float* factors, float* to, std::int64_t count) {
+    if (factors) {
+      for (std::int64_t j = 0; j < count; ++j) to[j] = from[j] * factors[j];
+    } else {
+      for (std::int64_t j = 0; j < count; ++j) to[j] = from[j];
+    }
+  }
+
+  std::int64_t samples_, pixels_, channels_, tiles_;
+  Tensor storage_;
+  const float* data_;
 };
 
 /// Rows x (Vectors · lanes) weights at one tap.
@@ -162,10 +190,8 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
   using Tiling = Tile<Rows, Vectors>;
   const std::int64_t samples = shape.samples, kernels = attention.kernels, taps = shape.taps();
   const bool per_sample = weighted_kst || attention.spatial || attention.kernel;
-  const Blocked out(shape.out_channels, shape.out_pixels(), Rows);
-  const Blocked in(shape.in_channels, shape.in_pixels(), Tiling::width);
-  const Tensor upstream = out.cut(d_output, attention.filter, samples);
-  const Tensor source = in.cut(input, attention.channel, samples);
+  const Blocked<Rows> out(d_output, attention.filter, samples, shape.out_pixels(), shape.out_channels);
+  const Blocked<Tiling::width> in(input, attention.channel, samples, shape.in_pixels(), shape.in_channels);
   const std::int64_t sample_bytes = in.sample_count() * static_cast<std::int64_t>(sizeof(float));
   const std::int64_t chunk = std::clamp<std::int64_t>(chunk_bytes / sample_bytes, 1, samples);
 
@@ -180,33 +206,33 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
     }
   }
 
-  const std::int64_t wanted_ranges = std::clamp<std::int64_t>(wanted_units / taps, 1, out.tiles);
-  const std::int64_t range = (out.tiles + wanted_ranges - 1) / wanted_ranges;  // tiles of output channels in a unit
-  const std::int64_t ranges = (out.tiles + range - 1) / range;
+  const std::int64_t wanted_ranges = std::clamp<std::int64_t>(wanted_units / taps, 1, out.tiles());
+  const std::int64_t range = (out.tiles() + wanted_ranges - 1) / wanted_ranges;  // tiles of output channels in a unit
+  const std::int64_t ranges = (out.tiles() + range - 1) / range;
   Tensor range_dots;  // [ranges, taps, N, K]: <D, W_k>
   if (weighted_kst) range_dots = Tensor::empty({ranges, taps, samples, kernels}, DType::f32);
   const std::int64_t dot_count = per_sample ? samples * kernels * lanes : 0;
 
   parallel_units(ranges * taps, [&](std::int64_t unit) {
     const std::int64_t tap = unit % taps;
-    const std::int64_t first_tile = unit / taps * range, last_tile = std::min(first_tile + range, out.tiles);
+    const std::int64_t first_tile = unit / taps * range, last_tile = std::min(first_tile + range, out.tiles());
     const std::vector<PixelRun>& tap_runs = runs[static_cast<std::size_t>(tap)];
     float* weights = ThreadScratch::get(ThreadScratch::source, kernels * Tiling::count);
     float* gradients = ThreadScratch::get(ThreadScratch::gradient, kernels * Tiling::count);
     float* dots = ThreadScratch::get(ThreadScratch::destination, dot_count);
     std::fill(dots, dots + dot_count, 0.0f);
     std::fill(weights, weights + kernels * Tiling::count, 0.0f);
-    for (std::int64_t in_tile = 0; in_tile < in.tiles; ++in_tile)
+    for (std::int64_t in_tile = 0; in_tile < in.tiles(); ++in_tile)
       for (std::int64_t first = 0; first < samples; first += chunk)
         for (std::int64_t out_tile = first_tile; out_tile < last_tile; ++out_tile) {
           const std::int64_t last = std::min(first + chunk, samples);
-          const float* g = upstream.data<float>() + (out_tile * samples + first) * out.sample_count();
-          const float* x = source.data<float>() + (in_tile * samples + first) * in.sample_count();
+          const float* g = out.at(out_tile, first);
+          const float* x = in.at(in_tile, first);
           std::fill(gradients, gradients + kernels * Tiling::count, 0.0f);
           if (weighted_kst)
-            for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * in.width, in.width, tap, weight,
+            for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * Tiling::width, Tiling::width, tap, weight,
                                [&](std::int64_t row, const float* from, std::int64_t count) {
-                                 std::copy(from, from + count, weights + row * in.width);
+                                 std::copy(from, from + count, weights + row * Tiling::width);
                                });
           if (out_tile + 1 < last_tile) {
             const auto prefetch = [&](std::int64_t, const float* row, std::int64_t count) {
@@ -214,9 +240,9 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
             };
             const std::int64_t next = (out_tile + 1) * Rows;
             if (weighted_kst)
-              for_each_row<Rows>(shape, kernels, next, in_tile * in.width, in.width, tap, weight, prefetch);
+              for_each_row<Rows>(shape, kernels, next, in_tile * Tiling::width, Tiling::width, tap, weight, prefetch);
             if (d_weight)
-              for_each_row<Rows>(shape, kernels, next, in_tile * in.width, in.width, tap, d_weight, prefetch);
+              for_each_row<Rows>(shape, kernels, next, in_tile * Tiling::width, Tiling::width, tap, d_weight, prefetch);
           }
           for (std::int64_t n = first; n < last; ++n, g += out.sample_count(), x += in.sample_count()) {
             if (per_sample)
@@ -228,9 +254,9 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
           }
           if (!d_weight) continue;
           const bool add = accumulate || first > 0;
-          for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * in.width, in.width, tap, d_weight,
+          for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * Tiling::width, Tiling::width, tap, d_weight,
                              [&](std::int64_t row, float* to, std::int64_t count) {
-                               const float* from = gradients + row * in.width;
+                               const float* from = gradients + row * Tiling::width;
                                if (add) {
                                  for (std::int64_t j = 0; j < count; ++j) to[j] += from[j];
                                } else {
