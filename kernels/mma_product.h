@@ -11,13 +11,10 @@ namespace omniconv::kernels::mma {
 
 using namespace omniconv::simt;
 
-inline constexpr int threads = 256;  // of a block
-inline constexpr int row_warps = 4;  // that take different rows of a tile; two warps each share them
-inline constexpr int tile_columns = 64;
+inline constexpr int threads = 256;      // of a block
+inline constexpr int row_warps = 4;      // that take different rows of a tile; two warps each share them
 inline constexpr int warp_columns = 32;  // that a warp stores
-inline constexpr int depth = 32;         // inner channels of a step, which has one tap
 inline constexpr int stages = 3;         // tiles of the kernels in memory or on their way
-inline constexpr int tile_weights = tile_columns * depth;
 static_assert(tile_weights == threads * piece, "a thread brings one piece of a tile");
 
 inline constexpr int max_taps = 64;
@@ -151,24 +148,23 @@ struct Step {
   }
 };
 inline Product product_of(const ConvShape& shape, std::int64_t kernels, bool forward) {
-  const auto whole = [](std::int64_t extent) { return static_cast<int>(extent); };
   const ConvShape& s = shape;
   Product product{.forward = forward,
-                  .samples = whole(s.samples),
-                  .kernels = whole(kernels),
-                  .in_channels = whole(s.in_channels),
-                  .out_channels = whole(s.out_channels),
-                  .inner = whole(s.in_channels),
-                  .columns = whole(s.out_channels),
-                  .source_height = whole(s.height),
-                  .source_width = whole(s.width),
-                  .target_height = whole(s.out_height()),
-                  .target_width = whole(s.out_width()),
-                  .kernel_height = whole(s.kernel_height),
-                  .kernel_width = whole(s.kernel_width),
-                  .stride = whole(s.params.stride),
-                  .padding = whole(s.params.padding),
-                  .dilation = whole(s.params.dilation)};
+                  .samples = narrow(s.samples),
+                  .kernels = narrow(kernels),
+                  .in_channels = narrow(s.in_channels),
+                  .out_channels = narrow(s.out_channels),
+                  .inner = narrow(s.in_channels),
+                  .columns = narrow(s.out_channels),
+                  .source_height = narrow(s.height),
+                  .source_width = narrow(s.width),
+                  .target_height = narrow(s.out_height()),
+                  .target_width = narrow(s.out_width()),
+                  .kernel_height = narrow(s.kernel_height),
+                  .kernel_width = narrow(s.kernel_width),
+                  .stride = narrow(s.params.stride),
+                  .padding = narrow(s.params.padding),
+                  .dilation = narrow(s.params.dilation)};
   if (!forward) {
     std::swap(product.inner, product.columns);
     std::swap(product.source_height, product.target_height);

@@ -2,12 +2,13 @@
 // summed over samples is shared among blocks. For .cu files only.
 #pragma once
 
-#include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "kernels/half.h"
 #include "kernels/pooling.h"
 #include "kernels/simt/simt.h"
+#include "kernels/simt/tensor_core.h"
 
 namespace omniconv::kernels {
 
@@ -23,14 +24,43 @@ OMNI_DEVICE int swizzled(int line, int piece_of_line) {
   return (line * LinePieces + (piece_of_line ^ turn)) * piece;
 }
 
-/// (to[0], to[1]) (+)= (low, high), at a multiple of their size in bytes.
-OMNI_DEVICE void add_pair(float* to, float low, float high, bool accumulate) {
+// The tile of weights of a step of a forward or data-gradient product, which has one tap.
+inline constexpr int tile_columns = 64;
+inline constexpr int depth = 32;  // inner channels
+inline constexpr int tile_weights = tile_columns * depth;
+
+/// Its lines are output channels of the kernels, with `depth` input channels each in the forward direction,
+/// `tile_columns` in the data gradient.
+template <bool Forward>
+inline constexpr int weight_line_pieces = (Forward ? depth : tile_columns) / piece;
+
+/// Where the row of a matrix that the lane names to ldmatrix lies, transposed unless Forward: 16 columns from `column`
+/// on, of one half of the depth. Matrices are columns 0 to 7 of the upper and the lower eight of the half's depth, then
+/// columns 8 to 15.
+template <bool Forward>
+OMNI_DEVICE int weight_row(int column, int half) {
+  const int row = simt::lane_index() % 8, lower = simt::lane_index() / 8 % 2, right = simt::lane_index() / 16;
+  return Forward ? swizzled<weight_line_pieces<true>>(column + right * 8 + row, half * 2 + lower)
+                 : swizzled<weight_line_pieces<false>>(half * 16 + lower * 8 + row, column / piece + right);
+}
+
+/// (to[0], to[1]) (+)= (low, high), at a multiple of their size in bytes; 16-bit values are rounded once.
+template <class T>
+OMNI_DEVICE void write_pair(T* to, float low, float high, bool accumulate) {
   if (accumulate) {
     const auto before = simt::load_vector<2>(to);
     low += before[0];
     high += before[1];
   }
-  simt::store_vector(to, simt::Vec<float, 2>{{low, high}});
+  if constexpr (is_half<T>)
+    simt::store_vector(to, std::bit_cast<simt::Vec<T, 2>>(simt::pack<T>(low, high)));
+  else
+    simt::store_vector(to, simt::Vec<T, 2>{{low, high}});
+}
+
+/// An extent as the kernels count them.
+inline int narrow(std::int64_t extent) {
+  return static_cast<int>(extent);
 }
 
 /// values[n, p, c] · scale[n, c], rounded, in `to`; without a scale, `values`. values and `to` [N, pixels, channels].

@@ -63,10 +63,6 @@ struct Shared {
   }
 };
 
-/// Lines of the tile of weights: output channels of the kernels, `depth` input channels each in the forward direction,
-/// `tile_columns` in the data gradient.
-template <bool Forward>
-inline constexpr int weight_line_pieces = (Forward ? depth : tile_columns) / piece;
 /// Fills the tables of shares and scales, and the lines of zeros; absent attention and absent samples are ones.
 template <class Half, class Tiling>
 OMNI_DEVICE void fill_tables(const Product& product, const AttentionValues<float>& attention, int first_sample,
@@ -172,19 +168,13 @@ OMNI_DEVICE void store(const Product& product, const AttentionValues<float>& att
       OMNI_UNROLL for (int j = 0; j < 4; ++j) {
         const int column = place.first_column + column_warp * warp_columns + j * 8 + pair;
         if (column >= product.columns) continue;
-        float low = sums[m][j][2 * half] * scale[j][0], high = sums[m][j][2 * half + 1] * scale[j][1];
+        const float low = sums[m][j][2 * half] * scale[j][0], high = sums[m][j][2 * half + 1] * scale[j][1];
         if (result.input) {
           const auto x = load_vector<2>(result.input + line + column);
           dots[j][0] += x[0] * low;
           dots[j][1] += x[1] * high;
         }
-        Half* const target = result.target + line + column;
-        if (result.accumulate) {
-          const auto before = load_vector<2>(target);
-          low += before[0];
-          high += before[1];
-        }
-        store_vector(target, std::bit_cast<Vec<Half, 2>>(pack<Half>(low, high)));
+        write_pair(result.target + line + column, low, high, result.accumulate);
       }
     }
   }

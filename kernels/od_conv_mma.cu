@@ -45,15 +45,9 @@ OMNI_DEVICE void aggregate(const Product& product, const Shared<Half, Tiling>& s
 /// Fragments of the warp's columns of a tile of weights: for both halves of the depth, four of B.
 template <class Half, bool Forward>
 OMNI_DEVICE void load_weights(const Half* tile, int first_column, Vec<unsigned, 2> (&b)[2][4]) {
-  const int lane = lane_index();
-  const int row = lane % 8, second = lane / 8 % 2, fourth = lane / 16;
   OMNI_UNROLL for (int half = 0; half < 2; ++half) {
     OMNI_UNROLL for (int pair = 0; pair < 2; ++pair) {
-      // Matrices: columns 0 to 7 of the upper and the lower eight of the half's depth, then columns 8 to 15.
-      const int column = first_column + pair * 16 + fourth * 8;
-      const int at = Forward ? swizzled<weight_line_pieces<true>>(column + row, half * 2 + second)
-                             : swizzled<weight_line_pieces<false>>(half * 16 + second * 8 + row, column / piece);
-      const Vec<unsigned, 4> words = ldmatrix<4, !Forward>(tile + at);
+      const Vec<unsigned, 4> words = ldmatrix<4, !Forward>(tile + weight_row<Forward>(first_column + pair * 16, half));
       b[half][2 * pair] = {{words[0], words[1]}};
       b[half][2 * pair + 1] = {{words[2], words[3]}};
     }
@@ -107,10 +101,7 @@ OMNI_KERNEL void shared_kernel(Product product, AttentionValues<float> attention
 template <class Half, bool Forward>
 OMNI_DEVICE Vec<unsigned, 4> aggregate_columns(const Product& product, const Half* kernels, const float* share,
                                                const float (&scale)[4], int column, int half) {
-  const int lane = lane_index(), row = lane % 8, second = lane / 8 % 2, fourth = lane / 16;
-  // The matrices of load_weights.
-  const int at = Forward ? swizzled<weight_line_pieces<true>>(column + fourth * 8 + row, half * 2 + second)
-                         : swizzled<weight_line_pieces<false>>(half * 16 + second * 8 + row, column / piece + fourth);
+  const int at = weight_row<Forward>(column, half);
   float sums[4][2] = {};
   for (int k = 0; k < product.kernels; ++k, kernels += tile_weights, share += product.taps()) {
     const Vec<unsigned, 4> words = ldmatrix<4, !Forward>(kernels + at);

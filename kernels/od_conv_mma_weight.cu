@@ -1,10 +1,8 @@
 #include "kernels/od_conv_mma_weight.h"
 
-#include "kernels/columns.h"
 #include "kernels/dynamic.h"
 #include "kernels/error.h"
-#include "kernels/mma_tiles.h"
-#include "kernels/simt/tensor_core.h"
+#include "kernels/mma_weight.h"
 
 namespace omniconv::kernels {
 
@@ -12,36 +10,28 @@ namespace {
 
 using namespace omniconv::simt;
 
-constexpr int threads = 256;  // of a block: four warps along the output channels, two along the input channels
+constexpr int threads = weight_threads;
+constexpr int stages = weight_stages;
 constexpr int warps = threads / warp_size;
-constexpr int out_warps = 4;
+constexpr int out_warps = 4;  // along the output channels; two along the input channels
 constexpr int tile_out = 64;
 constexpr int tile_in = 32;
 constexpr int warp_channels = 16;  // output and input channels of a warp's tile, which has all taps of the block
 constexpr int tile_taps = 3;       // taps of a block, one above the other
-constexpr int tile_kernels = 4;    // kernels whose gradients a block keeps in registers
 constexpr int tile_shares = tile_kernels * tile_taps;
 constexpr int patch = 8;  // rows and columns of the output pixels of a step
 constexpr int patch_pixels = patch * patch;
-constexpr int stages = 3;  // steps' operands in shared memory
 
-struct Problem {
-  int samples, kernels, in_channels, out_channels;
+struct Problem : WeightSums<tile_out, tile_in> {
   int height, width, out_height, out_width;
   int kernel_height, kernel_width, stride, padding, dilation;
-  int parts;  // of the samples, each a block of its own
 
-  OMNI_HOST_DEVICE int taps() const { return kernel_height * kernel_width; }
-  OMNI_HOST_DEVICE int in_tiles() const { return (in_channels + tile_in - 1) / tile_in; }
-  OMNI_HOST_DEVICE int out_tiles() const { return (out_channels + tile_out - 1) / tile_out; }
-  OMNI_HOST_DEVICE int channel_tiles() const { return in_tiles() * out_tiles(); }
-  OMNI_HOST_DEVICE int tap_rows() const { return (kernel_height + tile_taps - 1) / tile_taps; }
-  OMNI_HOST_DEVICE int kernel_groups() const { return (kernels + tile_kernels - 1) / tile_kernels; }
+  /// Blocks for all taps of a tile.
+  OMNI_HOST_DEVICE int tap_tiles() const { return kernel_width * ((kernel_height + tile_taps - 1) / tile_taps); }
   OMNI_HOST_DEVICE int patch_columns() const { return (out_width + patch - 1) / patch; }
   OMNI_HOST_DEVICE int patches() const { return (out_height + patch - 1) / patch * patch_columns(); }
   /// Without stride and dilation a row of the input meets a tap where the row below meets the tap above.
   OMNI_HOST_DEVICE bool adjacent() const { return stride == 1 && dilation == 1; }
-  std::int64_t weight_count() const { return std::int64_t{kernels} * out_channels * taps() * in_channels; }
 };
 
 /// Lines of the input under a patch, each `patch` pixels wide: those of all taps where they share them, else the
@@ -88,40 +78,21 @@ struct Shared {
   }
 };
 
-/// What the block's threads agree on.
-struct BlockPlace {
-  int first_out, first_in, channel_tile;
+/// What the block's threads agree on; units are samples.
+struct BlockPlace : WeightTile {
   int first_row, column;  // of the taps
   int rows;               // of the taps that there are
-  int first_kernel, kernels;
-  int part, first_sample, end_sample;
 
   OMNI_DEVICE int tap(const Problem& problem, int row) const {
     return (first_row + row) * problem.kernel_width + column;
   }
 };
 
-OMNI_DEVICE int at_most(int limit, int value) {
-  return value < limit ? value : limit;
-}
-
 OMNI_DEVICE BlockPlace block_place(const Problem& problem) {
-  const int x = static_cast<int>(block_index().x), y = static_cast<int>(block_index().y),
-            z = static_cast<int>(block_index().z);
-  BlockPlace place;
-  place.channel_tile = x;
-  place.first_in = x % problem.in_tiles() * tile_in;
-  place.first_out = x / problem.in_tiles() * tile_out;
-  place.column = y % problem.kernel_width;
-  place.first_row = y / problem.kernel_width * tile_taps;
-  place.rows = at_most(tile_taps, problem.kernel_height - place.first_row);
-  place.first_kernel = z % problem.kernel_groups() * tile_kernels;
-  place.kernels = at_most(tile_kernels, problem.kernels - place.first_kernel);
-  place.part = z / problem.kernel_groups();
-  const int samples = (problem.samples + problem.parts - 1) / problem.parts;
-  place.first_sample = place.part * samples;
-  place.end_sample = at_most(problem.samples, place.first_sample + samples);
-  return place;
+  const int y = static_cast<int>(block_index().y);
+  const int first_row = y / problem.kernel_width * tile_taps;
+  return {WeightTile::of_this_block(problem, problem.samples), first_row, y % problem.kernel_width,
+          at_most(tile_taps, problem.kernel_height - first_row)};
 }
 
 /// A sample's patch: one step of a block.
@@ -189,7 +160,7 @@ OMNI_DEVICE void fetch(const Problem& problem, const BlockPlace& place, const At
       copy(to.kernel + k, attention.kernel, n * problem.kernels + place.first_kernel + k, k < place.kernels);
     } else {
       const int r = i - tile_out - tile_in - tile_kernels;
-      copy(to.spatial + r, attention.spatial, n * problem.taps() + place.tap(problem, r), r < place.rows);
+      copy(to.spatial + r, attention.spatial, n * problem.taps + place.tap(problem, r), r < place.rows);
     }
   }
 }
@@ -219,7 +190,7 @@ OMNI_DEVICE void keep_weights(const Problem& problem, const BlockPlace& place, c
       for (int i = 0; i < 4; ++i) {
         const int o = place.first_out + own.out + i % 2 * 8, channel = place.first_in + own.in + i / 2 * 8;
         const std::int64_t line = std::int64_t{place.first_kernel + k} * problem.out_channels + o;
-        const Half* const at = weight + (line * problem.taps() + place.tap(problem, r)) * problem.in_channels + channel;
+        const Half* const at = weight + (line * problem.taps + place.tap(problem, r)) * problem.in_channels + channel;
         const bool valid = o < problem.out_channels && channel < problem.in_channels;
         words[i] = valid ? std::bit_cast<unsigned>(load_vector<2>(at)) : 0;
       }
@@ -327,7 +298,7 @@ OMNI_DEVICE void store_shares(const Problem& problem, const BlockPlace& place, c
   for (int warp = 0; warp < warps; ++warp) dot += dots[warp * tile_shares + thread_rank()];
   const int kernel = place.first_kernel + k, tap = place.tap(problem, r);
   const std::int64_t line = (place.channel_tile * std::int64_t{problem.samples} + n) * problem.kernels + kernel;
-  shares[line * problem.taps() + tap] = dynamic.share(n, kernel, tap) * dot;
+  shares[line * problem.taps + tap] = dynamic.share(n, kernel, tap) * dot;
 }
 
 /// d_weight is that of this part of the samples, [parts, K, O, taps, I]; shares [channel tiles, N, K, taps].
@@ -338,17 +309,14 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
   const Shared<Half, Adjacent> shared;
   const BlockPlace place = block_place(problem);
   const AttentionValues<float>& attention = dynamic.attention;
-  for (int i = thread_rank(); i < stages * factor_count; i += threads) {
-    // Copies overwrite what is present; ones stand for absent attention.
-    reinterpret_cast<float*>(shared.factors)[i] = 1;
-  }
+  fill_with_ones(shared.factors);
   if (shares) keep_weights(problem, place, weight, shared);
   barrier();
 
-  Step coming{place.first_sample, 0};
+  Step coming{place.first_unit, 0};
   int coming_stage = 0;
   const auto fetch_next = [&] {
-    if (coming.sample < place.end_sample) {
+    if (coming.sample < place.end_unit) {
       fetch(problem, place, attention, coming, input, d_output, coming_stage, shared);
       coming.advance(problem);
       coming_stage = (coming_stage + 1) % stages;
@@ -359,11 +327,11 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
 
   Sums sums = {}, gradients[tile_kernels] = {};
   int stage = 0;
-  for (Step step{place.first_sample, 0}; step.sample < place.end_sample; step.advance(problem)) {
+  for (Step step{place.first_unit, 0}; step.sample < place.end_unit; step.advance(problem)) {
     copy_wait<stages - 2>();
     barrier();
     const auto dots_of = [&](int sample) { return shared.dots + sample % 2 * warps * tile_shares; };
-    if (shares && step.patch == 0 && step.sample > place.first_sample)
+    if (shares && step.patch == 0 && step.sample > place.first_unit)
       store_shares(problem, place, dynamic, step.sample - 1, dots_of(step.sample - 1), shares);
     fetch_next();
     multiply(place.rows, stage, shared, sums);
@@ -371,9 +339,9 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
       fold(place, stage, shared, sums, gradients, shares ? dots_of(step.sample) : nullptr);
     stage = (stage + 1) % stages;
   }
-  if (shares && place.first_sample < place.end_sample) {
+  if (shares && place.first_unit < place.end_unit) {
     barrier();
-    const int last = place.end_sample - 1;
+    const int last = place.end_unit - 1;
     store_shares(problem, place, dynamic, last, shared.dots + last % 2 * warps * tile_shares, shares);
   }
 
@@ -381,48 +349,31 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
   const ThreadPlace own = ThreadPlace::of_this_thread();
   OMNI_UNROLL for (int k = 0; k < tile_kernels; ++k) {
     OMNI_UNROLL for (int r = 0; r < tile_taps; ++r) {
-      OMNI_UNROLL for (int i = 0; i < 4; ++i) {
-        const int o = place.first_out + own.out + i % 2 * 8, channel = place.first_in + own.in + i / 2 * 8;
-        if (k >= place.kernels || r >= place.rows || o >= problem.out_channels || channel >= problem.in_channels)
-          continue;
-        const std::int64_t line =
-            (std::int64_t{place.part} * problem.kernels + place.first_kernel + k) * problem.out_channels + o;
-        add_pair(d_weight + (line * problem.taps() + place.tap(problem, r)) * problem.in_channels + channel,
-                 gradients[k][r][i / 2][i % 2 * 2], gradients[k][r][i / 2][i % 2 * 2 + 1], accumulate);
-      }
+      if (k < place.kernels && r < place.rows)
+        store_gradient(problem, place, k, place.tap(problem, r), place.first_out + own.out, place.first_in + own.in,
+                       gradients[k][r], d_weight, accumulate);
     }
   }
 }
 
 Problem problem_of(const ConvShape& shape, std::int64_t kernels) {
-  const auto narrow = [](std::int64_t value) { return static_cast<int>(value); };
-  Problem problem{.samples = narrow(shape.samples),
-                  .kernels = narrow(kernels),
-                  .in_channels = narrow(shape.in_channels),
-                  .out_channels = narrow(shape.out_channels),
-                  .height = narrow(shape.height),
-                  .width = narrow(shape.width),
-                  .out_height = narrow(shape.out_height()),
-                  .out_width = narrow(shape.out_width()),
-                  .kernel_height = narrow(shape.kernel_height),
-                  .kernel_width = narrow(shape.kernel_width),
-                  .stride = narrow(shape.params.stride),
-                  .padding = narrow(shape.params.padding),
-                  .dilation = narrow(shape.params.dilation),
-                  .parts = 1};
-  const std::int64_t tiles =
-      std::int64_t{problem.channel_tiles()} * problem.kernel_width * problem.tap_rows() * problem.kernel_groups();
-  problem.parts = narrow(parts_of_sum(tiles, shape.samples));
+  Problem problem{WeightSums<tile_out, tile_in>::of(shape, kernels),
+                  narrow(shape.height),
+                  narrow(shape.width),
+                  narrow(shape.out_height()),
+                  narrow(shape.out_width()),
+                  narrow(shape.kernel_height),
+                  narrow(shape.kernel_width),
+                  narrow(shape.params.stride),
+                  narrow(shape.params.padding),
+                  narrow(shape.params.dilation)};
+  problem.cut(problem.tap_tiles(), problem.samples);
   return problem;
 }
 
-/// Floats of the parts' gradients, the first in the workspace: unlike the shares of Q they need its alignment.
-std::int64_t part_floats(const Problem& problem) {
-  return problem.parts > 1 ? problem.parts * problem.weight_count() : 0;
-}
-
+/// Floats of the parts of Q. They come behind the parts' gradients, which need the workspace's alignment.
 std::int64_t share_floats(const Problem& problem) {
-  return std::int64_t{problem.channel_tiles()} * problem.samples * problem.kernels * problem.taps();
+  return std::int64_t{problem.channel_tiles()} * problem.samples * problem.kernels * problem.taps;
 }
 
 }  // namespace
@@ -436,7 +387,7 @@ bool od_conv_mma_weight_gradient_takes(const ConvShape& shape) {
 
 std::int64_t od_conv_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
   const Problem problem = problem_of(shape, kernels);
-  return part_floats(problem) + share_floats(problem);
+  return problem.part_floats() + share_floats(problem);
 }
 
 template <class Half>
@@ -447,23 +398,18 @@ void od_conv_mma_weight_gradient(const ConvShape& shape, const AttentionValues<f
          " channels, got ", shape.params.groups, " groups of ", shape.group_in(), " and ", shape.group_out(),
          " channels");
   const Problem problem = problem_of(shape, attention.kernels);
-  const bool in_parts = d_weight && problem.parts > 1;
-  float* const partial = in_parts ? workspace : d_weight;
-  float* const shares = weighted_kst ? workspace + part_floats(problem) : nullptr;
+  float* const shares = weighted_kst ? workspace + problem.part_floats() : nullptr;
   const Dynamic<float> dynamic = dynamic_of<float>(shape, attention, nullptr);
-  const Dim3 grid{static_cast<unsigned>(problem.channel_tiles()),
-                  static_cast<unsigned>(problem.kernel_width * problem.tap_rows()),
-                  static_cast<unsigned>(problem.kernel_groups() * problem.parts)};
-  const auto start = [&](auto adjacent) {
-    launch(weight_gradient_kernel<Half, adjacent>, grid, {threads}, Shared<Half, adjacent>::bytes(), stream, problem,
-           dynamic, input, d_output, weight, partial, accumulate && !in_parts, shares);
-  };
-  if (problem.adjacent())
-    start(std::true_type{});
-  else
-    start(std::false_type{});
-  if (in_parts)
-    launch_column_sums<float>(1, problem.parts, problem.weight_count(), partial, 1.0, d_weight, accumulate, stream);
+  problem.add_up(d_weight, accumulate, workspace, stream, [&](float* sums, bool add) {
+    const auto start = [&](auto adjacent) {
+      launch(weight_gradient_kernel<Half, adjacent>, problem.grid(problem.tap_tiles()), {threads},
+             Shared<Half, adjacent>::bytes(), stream, problem, dynamic, input, d_output, weight, sums, add, shares);
+    };
+    if (problem.adjacent())
+      start(std::true_type{});
+    else
+      start(std::false_type{});
+  });
   if (shares)
     launch_column_sums<float>(1, problem.channel_tiles(), shape.samples * attention.kernels * shape.taps(), shares, 1.0,
                               weighted_kst, false, stream);

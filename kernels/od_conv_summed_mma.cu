@@ -20,17 +20,14 @@ constexpr int column_warps = 2;
 constexpr int tile_rows = 128;
 constexpr int half_rows = tile_rows / 2;
 constexpr int warp_rows = 32;
-constexpr int tile_columns = 64;
 constexpr int warp_columns = 32;
-constexpr int depth = 32;                    // inner channels of a step, which has one tap
 constexpr int tile_kernels = 4;              // kernels that a block multiplies with at once
 constexpr int stages = 3;                    // steps' operands in shared memory
 constexpr int own_lines = warp_rows / 8;     // rows of the tile of which a thread has sums
 constexpr int own_words = warp_columns / 8;  // pairs of columns of which it has them
 constexpr int source_stage = tile_rows * depth;
-constexpr int weight_tile = tile_columns * depth;
-constexpr int weight_stage = tile_kernels * weight_tile;
-static_assert(source_stage == 2 * threads * piece && weight_tile == threads * piece,
+constexpr int weight_stage = tile_kernels * tile_weights;
+static_assert(source_stage == 2 * threads * piece && tile_weights == threads * piece,
               "a thread brings a piece of each half of the rows and one of each kernel");
 
 /// The pixels of the product's rows, in the order in which the rows have them, and the taps that each of them meets.
@@ -168,11 +165,6 @@ struct Step {
   }
 };
 
-/// Lines of a tile of weights: output channels of the kernels, `depth` input channels each in the forward direction,
-/// `tile_columns` in the data gradient.
-template <bool Forward>
-inline constexpr int weight_line_pieces = (Forward ? depth : tile_columns) / piece;
-
 /// Starts the copies of a step.
 template <class Half, bool Forward>
 OMNI_DEVICE void fetch(const Product& product, int first_column, const Step& step, const Half* source,
@@ -199,7 +191,7 @@ OMNI_DEVICE void fetch(const Product& product, int first_column, const Step& ste
   Half* const to_weights = shared.weights + stage * weight_stage + swizzled<weight_pieces>(line, piece_of_line);
   OMNI_UNROLL for (int k = 0; k < tile_kernels; ++k) {
     if (step.first_kernel + k < product.kernels)
-      copy_async<16>(to_weights + k * weight_tile, weight + (valid ? (step.first_kernel + k) * kernel_size + at : 0),
+      copy_async<16>(to_weights + k * tile_weights, weight + (valid ? (step.first_kernel + k) * kernel_size + at : 0),
                      valid);
   }
 }
@@ -211,22 +203,19 @@ template <class Half, bool Forward>
 OMNI_DEVICE void multiply(const Product& product, const Step& step, int stage, const Shared<Half>& shared,
                           Sums (&sums)[tile_kernels]) {
   const WarpPlace own = WarpPlace::of_this_thread();
-  const int lane = lane_index(), line = lane % 8, matrix = lane / 8;
   const Half* const source = shared.source + stage * source_stage;
   const Half* const weights = shared.weights + stage * weight_stage;
   OMNI_UNROLL for (int half = 0; half < depth / 16; ++half) {
     Vec<unsigned, 4> a[warp_rows / 16];
     OMNI_UNROLL for (int m = 0; m < warp_rows / 16; ++m) {
-      a[m] = ldmatrix<4>(source + swizzled<depth / piece>(own.row + m * 16 + lane % 16, half * 2 + lane / 16));
+      a[m] = ldmatrix<4>(source +
+                         swizzled<depth / piece>(own.row + m * 16 + lane_index() % 16, half * 2 + lane_index() / 16));
     }
     OMNI_UNROLL for (int k = 0; k < tile_kernels; ++k) {
       if (step.first_kernel + k >= product.kernels) continue;
       OMNI_UNROLL for (int pair = 0; pair < warp_columns / 16; ++pair) {
-        // Matrices: columns 0 to 7 of the upper and the lower eight of the half's depth, then columns 8 to 15.
-        const int column = own.column + pair * 16 + matrix / 2 * 8;
-        const int at = Forward ? swizzled<weight_line_pieces<true>>(column + line, half * 2 + matrix % 2)
-                               : swizzled<weight_line_pieces<false>>(half * 16 + matrix % 2 * 8 + line, column / piece);
-        const Vec<unsigned, 4> b = ldmatrix<4, !Forward>(weights + k * weight_tile + at);
+        const int at = weight_row<Forward>(own.column + pair * 16, half);
+        const Vec<unsigned, 4> b = ldmatrix<4, !Forward>(weights + k * tile_weights + at);
         OMNI_UNROLL for (int m = 0; m < warp_rows / 16; ++m) {
           mma_m16n8k16<Half>(sums[k][m][2 * pair], a[m], {{b[0], b[1]}});
           mma_m16n8k16<Half>(sums[k][m][2 * pair + 1], a[m], {{b[2], b[3]}});
@@ -340,21 +329,14 @@ OMNI_DEVICE void store(const Product& product, const Positions& positions, const
         const int column = own_column(first_column, j);
         if (column >= product.columns) continue;
         const auto factor = attention_of(scale, product, row.sample, column);
-        float low = totals[m][j][2 * half] * factor[0], high = totals[m][j][2 * half + 1] * factor[1];
+        const float low = totals[m][j][2 * half] * factor[0], high = totals[m][j][2 * half + 1] * factor[1];
         if (result.products) {
           const auto x = load_vector<2>(result.input + line + column);
           const int pixel = positions.pixel[row.position];
           float* const to = result.products + (std::int64_t{pixel} * product.samples + row.sample) * product.columns;
           store_vector(to + column, Vec<float, 2>{{x[0] * low, x[1] * high}});
         }
-        if (!result.target) continue;
-        Half* const to = result.target + line + column;
-        if (result.accumulate) {
-          const auto before = load_vector<2>(to);
-          low += before[0];
-          high += before[1];
-        }
-        store_vector(to, std::bit_cast<Vec<Half, 2>>(pack<Half>(low, high)));
+        if (result.target) write_pair(result.target + line + column, low, high, result.accumulate);
       }
     }
   }
@@ -413,7 +395,6 @@ OMNI_KERNEL void product_kernel(Product product, Positions positions, Geometry g
 
 template <bool Forward>
 Product product_of(const ConvShape& shape, std::int64_t kernels) {
-  const auto narrow = [](std::int64_t value) { return static_cast<int>(value); };
   return {.samples = narrow(shape.samples),
           .kernels = narrow(kernels),
           .in_channels = narrow(shape.in_channels),

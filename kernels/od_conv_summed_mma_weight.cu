@@ -1,9 +1,6 @@
-#include "kernels/columns.h"
 #include "kernels/dynamic.h"
-#include "kernels/error.h"
-#include "kernels/mma_tiles.h"
+#include "kernels/mma_weight.h"
 #include "kernels/od_conv_summed_mma.h"
-#include "kernels/simt/tensor_core.h"
 
 namespace omniconv::kernels {
 
@@ -11,26 +8,20 @@ namespace {
 
 using namespace omniconv::simt;
 
-constexpr int threads = 256;  // of a block: two warps along the output channels, four along the input channels
-constexpr int out_warps = 2;
+constexpr int threads = weight_threads;
+constexpr int stages = weight_stages;
+constexpr int out_warps = 2;  // along the output channels; four along the input channels
 constexpr int tile_out = 128;
 constexpr int tile_in = 64;
 constexpr int warp_out = tile_out / out_warps;
 constexpr int warp_in = 16;
-constexpr int tile_kernels = 4;  // kernels whose gradients a block keeps in registers
-constexpr int group = 32;        // samples of a step, which has one position
-constexpr int stages = 3;        // steps' operands in shared memory
+constexpr int group = 32;  // samples of a step, which has one position
 constexpr int most_pixels = 64;
 
-struct Problem {
-  int samples, kernels, in_channels, out_channels, in_pixels, out_pixels, taps;
-  int parts;  // of the samples, each a block of its own
+struct Problem : WeightSums<tile_out, tile_in> {
+  int in_pixels, out_pixels;
 
-  OMNI_HOST_DEVICE int in_tiles() const { return (in_channels + tile_in - 1) / tile_in; }
-  OMNI_HOST_DEVICE int out_tiles() const { return (out_channels + tile_out - 1) / tile_out; }
-  OMNI_HOST_DEVICE int kernel_groups() const { return (kernels + tile_kernels - 1) / tile_kernels; }
   OMNI_HOST_DEVICE int sample_groups() const { return (samples + group - 1) / group; }
-  std::int64_t weight_count() const { return std::int64_t{kernels} * out_channels * taps * in_channels; }
 };
 
 /// The pixels that meet at the block's tap.
@@ -70,28 +61,13 @@ struct Shared {
   }
 };
 
-/// What the block's threads agree on.
-struct BlockPlace {
-  int first_out, first_in, tap;
-  int first_kernel, kernels;
-  int part, first_group, end_group;
+/// What the block's threads agree on; units are groups of samples.
+struct BlockPlace : WeightTile {
+  int tap;
 };
 
 OMNI_DEVICE BlockPlace block_place(const Problem& problem) {
-  const int x = static_cast<int>(block_index().x), z = static_cast<int>(block_index().z);
-  BlockPlace place;
-  place.first_in = x % problem.in_tiles() * tile_in;
-  place.first_out = x / problem.in_tiles() * tile_out;
-  place.tap = static_cast<int>(block_index().y);
-  place.first_kernel = z % problem.kernel_groups() * tile_kernels;
-  place.kernels =
-      problem.kernels - place.first_kernel < tile_kernels ? problem.kernels - place.first_kernel : tile_kernels;
-  place.part = z / problem.kernel_groups();
-  const int groups = (problem.sample_groups() + problem.parts - 1) / problem.parts;
-  place.first_group = place.part * groups;
-  place.end_group =
-      place.first_group + groups < problem.sample_groups() ? place.first_group + groups : problem.sample_groups();
-  return place;
+  return {WeightTile::of_this_block(problem, problem.sample_groups()), static_cast<int>(block_index().y)};
 }
 
 /// Lists the pixels that meet at the tap, in the order of the output's, and counts them.
@@ -197,16 +173,13 @@ OMNI_KERNEL void summed_weight_gradient_kernel(Problem problem, Geometry geometr
   const Shared<Half> shared;
   const BlockPlace place = block_place(problem);
   const int meetings = list_meetings(problem, geometry, place.tap, shared.meetings);
-  for (int i = thread_rank(); i < stages * factor_count; i += threads) {
-    // Copies overwrite what is present; ones stand for absent attention.
-    reinterpret_cast<float*>(shared.factors)[i] = 1;
-  }
+  fill_with_ones(shared.factors);
   barrier();
 
-  const int steps = (place.end_group - place.first_group) * meetings;
-  int coming_group = place.first_group, coming_meeting = 0, coming_stage = 0;
+  const int steps = (place.end_unit - place.first_unit) * meetings;
+  int coming_group = place.first_unit, coming_meeting = 0, coming_stage = 0;
   const auto fetch_next = [&] {
-    if (meetings > 0 && coming_group < place.end_group) {
+    if (meetings > 0 && coming_group < place.end_unit) {
       fetch(problem, place, attention, coming_group, shared.meetings[coming_meeting], input, d_output, coming_stage,
             shared);
       coming_stage = (coming_stage + 1) % stages;
@@ -230,42 +203,26 @@ OMNI_KERNEL void summed_weight_gradient_kernel(Problem problem, Geometry geometr
   }
 
   const WarpPlace own = WarpPlace::of_this_thread();
+  const int out = place.first_out + own.out + lane_index() / 4, in = place.first_in + own.in + lane_index() % 4 * 2;
   OMNI_UNROLL for (int k = 0; k < tile_kernels; ++k) {
     OMNI_UNROLL for (int m = 0; m < warp_out / 16; ++m) {
-      OMNI_UNROLL for (int i = 0; i < 4; ++i) {
-        const int o = place.first_out + own.out + m * 16 + i % 2 * 8 + lane_index() / 4;
-        const int channel = place.first_in + own.in + i / 2 * 8 + lane_index() % 4 * 2;
-        if (k >= place.kernels || o >= problem.out_channels || channel >= problem.in_channels) continue;
-        const std::int64_t line =
-            (std::int64_t{place.part} * problem.kernels + place.first_kernel + k) * problem.out_channels + o;
-        add_pair(d_weight + (line * problem.taps + place.tap) * problem.in_channels + channel,
-                 sums[k][m][i / 2][i % 2 * 2], sums[k][m][i / 2][i % 2 * 2 + 1], accumulate);
-      }
+      if (k < place.kernels)
+        store_gradient(problem, place, k, place.tap, out + m * 16, in, sums[k][m], d_weight, accumulate);
     }
   }
 }
 
 Problem problem_of(const ConvShape& shape, std::int64_t kernels) {
-  const auto narrow = [](std::int64_t value) { return static_cast<int>(value); };
-  Problem problem{.samples = narrow(shape.samples),
-                  .kernels = narrow(kernels),
-                  .in_channels = narrow(shape.in_channels),
-                  .out_channels = narrow(shape.out_channels),
-                  .in_pixels = narrow(shape.in_pixels()),
-                  .out_pixels = narrow(shape.out_pixels()),
-                  .taps = narrow(shape.taps()),
-                  .parts = 1};
-  const std::int64_t tiles =
-      std::int64_t{problem.in_tiles()} * problem.out_tiles() * problem.taps * problem.kernel_groups();
-  problem.parts = narrow(parts_of_sum(tiles, problem.sample_groups()));
+  Problem problem{WeightSums<tile_out, tile_in>::of(shape, kernels), narrow(shape.in_pixels()),
+                  narrow(shape.out_pixels())};
+  problem.cut(problem.taps, problem.sample_groups());
   return problem;
 }
 
 }  // namespace
 
 std::int64_t od_conv_summed_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
-  const Problem problem = problem_of(shape, kernels);
-  return problem.parts > 1 ? problem.parts * problem.weight_count() : 0;
+  return problem_of(shape, kernels).part_floats();
 }
 
 template <class Half>
@@ -274,19 +231,14 @@ void od_conv_summed_mma_weight_gradient(const ConvShape& shape, const AttentionV
                                         Half* scaled_input, Half* scaled_gradient, float* workspace, Stream stream) {
   expect_od_conv_summed_mma_takes(shape);
   const Problem problem = problem_of(shape, attention.kernels);
-  const bool in_parts = problem.parts > 1;
-  float* const partial = in_parts ? workspace : d_weight;
   const Half* const x =
       scaled(input, attention.channel, scaled_input, shape.samples, shape.in_pixels(), shape.in_channels, stream);
   const Half* const g = scaled(d_output, attention.filter, scaled_gradient, shape.samples, shape.out_pixels(),
                                shape.out_channels, stream);
-  launch(summed_weight_gradient_kernel<Half>,
-         {static_cast<unsigned>(problem.in_tiles() * problem.out_tiles()), static_cast<unsigned>(problem.taps),
-          static_cast<unsigned>(problem.kernel_groups() * problem.parts)},
-         {threads}, Shared<Half>::bytes(), stream, problem, geometry_of(shape), attention, x, g, partial,
-         accumulate && !in_parts);
-  if (in_parts)
-    launch_column_sums<float>(1, problem.parts, problem.weight_count(), partial, 1.0, d_weight, accumulate, stream);
+  problem.add_up(d_weight, accumulate, workspace, stream, [&](float* sums, bool add) {
+    launch(summed_weight_gradient_kernel<Half>, problem.grid(problem.taps), {threads}, Shared<Half>::bytes(), stream,
+           problem, geometry_of(shape), attention, x, g, sums, add);
+  });
 }
 
 #define OMNICONV_INSTANTIATE(Half)                                                                               \
