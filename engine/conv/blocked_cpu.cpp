@@ -114,18 +114,17 @@ void fold_all(const std::vector<TapRun>& runs, const float* d, const float* pack
     }
 }
 
-/// target[p, j] = source[p, first + j] · scale[j] for `count` of `channels` channels; scale may be absent.
-void gather_channels(const float* source, std::int64_t channels, std::int64_t first, std::int64_t count,
-                     const float* scale, std::int64_t pixels, float* target) {
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    const float* from = source + p * channels + first;
-    float* to = target + p * count;
-    if (scale) {
-      for (std::int64_t j = 0; j < count; ++j) to[j] = from[j] * scale[first + j];
-    } else {
-      std::copy(from, from + count, to);
-    }
-  }
+/// values ⊙ scale of sample n in the thread's scratch, or values themselves where scale is absent. values [N, pixels,
+/// channels], scale [N, channels].
+const float* scaled_sample(const float* values, const float* scale, std::int64_t n, std::int64_t pixels,
+                           std::int64_t channels, ThreadScratch::Slot scratch) {
+  const float* from = values + n * pixels * channels;
+  if (!scale) return from;
+  const float* const factors = scale + n * channels;
+  float* const target = ThreadScratch::get(scratch, pixels * channels);
+  for (std::int64_t p = 0; p < pixels; ++p, from += channels)
+    for (std::int64_t j = 0; j < channels; ++j) target[p * channels + j] = from[j] * factors[j];
+  return target;
 }
 
 /// Packs all slices of all kernels for one direction. `unit` is the convolution of one slice; slices cut the output
@@ -255,7 +254,6 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
                      const Epilogue<float>& epilogue, float* output) {
   const ConvShape unit = unit_of(shape, 1, shape.in_channels, slices.width);
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
-  const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
   const std::int64_t out_pixels = shape.out_pixels();
   parallel_units(slices.count * groups, [&](std::int64_t index) {
     const std::int64_t slice = index / groups;
@@ -265,13 +263,8 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
     std::vector<float> shares;
     OutputSlice out(shape, slice * slices.width, slices.width, epilogue);
     for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
-      const float* source = input + n * in_count;
-      if (attention.channel) {
-        float* scaled = ThreadScratch::get(ThreadScratch::source, in_count);
-        gather_channels(source, shape.in_channels, 0, shape.in_channels, attention.channel + n * shape.in_channels,
-                        shape.in_pixels(), scaled);
-        source = scaled;
-      }
+      const float* source =
+          scaled_sample(input, attention.channel, n, shape.in_pixels(), shape.in_channels, ThreadScratch::source);
       float* target = output + n * out_pixels * shape.out_channels;
       float* result =
           slices.count == 1 ? target : ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
@@ -292,7 +285,6 @@ void blocked_data_gradient(const ConvShape& shape, const Attention& attention, c
   const PackedSlices slices =
       pack_slices(PackedConv::Direction::data_gradient, shape, unit, true, attention.kernels, weight);
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
-  const std::int64_t out_count = shape.out_pixels() * shape.out_channels;
   const std::int64_t in_pixels = shape.in_pixels();
   parallel_units(slices.count * groups, [&](std::int64_t index) {
     const std::int64_t slice = index / groups;
@@ -301,13 +293,8 @@ void blocked_data_gradient(const ConvShape& shape, const Attention& attention, c
     float* packed = slices.slice(slice, attention.kernels);
     std::vector<float> shares;
     for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
-      const float* source = d_output + n * out_count;
-      if (attention.filter) {
-        float* scaled = ThreadScratch::get(ThreadScratch::source, out_count);
-        gather_channels(source, shape.out_channels, 0, shape.out_channels, attention.filter + n * shape.out_channels,
-                        shape.out_pixels(), scaled);
-        source = scaled;
-      }
+      const float* source =
+          scaled_sample(d_output, attention.filter, n, shape.out_pixels(), shape.out_channels, ThreadScratch::source);
       float* target = d_input + n * in_pixels * shape.in_channels;
       const bool direct = slices.count == 1 && !accumulate;
       float* result = direct ? target : ThreadScratch::get(ThreadScratch::destination, in_pixels * slices.width);
@@ -358,28 +345,16 @@ void blocked_weight_gradient(const ConvShape& shape, const Attention& attention,
   const std::int64_t share_count = kernels * shape.taps();
   if (weighted_kst) std::fill(weighted_kst, weighted_kst + shape.samples * share_count, 0.0f);
 
-  const std::int64_t in_count = shape.in_pixels() * shape.in_channels;
-  const std::int64_t out_count = shape.out_pixels() * shape.out_channels;
   parallel_units(chunks, [&](std::int64_t index) {
     const PackedConv& conv = PackedConv::get(direction, unit);
     const std::int64_t first = index * chunk, last = std::min(first + chunk, shape.samples);
     float* gradient = partials.data<float>() + index * kernels * packed_count;
     std::vector<float> shares;
     for (std::int64_t n = first; n < last; n += minibatch) {
-      const float* source = input + n * in_count;
-      if (attention.channel) {
-        float* scaled = ThreadScratch::get(ThreadScratch::source, in_count);
-        gather_channels(source, shape.in_channels, 0, shape.in_channels, attention.channel + n * shape.in_channels,
-                        shape.in_pixels(), scaled);
-        source = scaled;
-      }
-      const float* upstream = d_output + n * out_count;
-      if (attention.filter) {
-        float* scaled = ThreadScratch::get(ThreadScratch::destination, out_count);
-        gather_channels(upstream, shape.out_channels, 0, shape.out_channels, attention.filter + n * shape.out_channels,
-                        shape.out_pixels(), scaled);
-        upstream = scaled;
-      }
+      const float* source =
+          scaled_sample(input, attention.channel, n, shape.in_pixels(), shape.in_channels, ThreadScratch::source);
+      const float* upstream = scaled_sample(d_output, attention.filter, n, shape.out_pixels(), shape.out_channels,
+                                            ThreadScratch::destination);
       float* d = ThreadScratch::get(ThreadScratch::gradient, packed_count);
       conv.run(source, d, const_cast<float*>(upstream));
       sample_shares(shape, attention, n, shares);

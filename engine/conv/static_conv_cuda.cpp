@@ -175,22 +175,9 @@ class Plan {
  public:
   /// The plan for a shape, made at the first call.
   static Plan& get(const ConvShape& shape, cudnnHandle_t handle) {
-    using Key = std::array<std::int64_t, 11>;
-    static std::map<Key, Plan> plans;
-    const Conv2dParams& p = shape.params;
-    const Key key{shape.samples,
-                  shape.height,
-                  shape.width,
-                  shape.in_channels,
-                  shape.out_channels,
-                  shape.kernel_height,
-                  shape.kernel_width,
-                  p.stride,
-                  p.padding,
-                  p.dilation,
-                  p.groups};
-    const auto found = plans.find(key);
-    return found != plans.end() ? found->second : plans.emplace(key, Plan(shape, handle)).first->second;
+    static std::map<ConvShape, Plan> plans;
+    const auto found = plans.find(shape);
+    return found != plans.end() ? found->second : plans.emplace(shape, Plan(shape, handle)).first->second;
   }
 
   /// Returns false, having computed nothing, when no algorithm is left.

@@ -4,7 +4,7 @@
 
 #include <cmath>
 #include <map>
-#include <tuple>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -160,22 +160,8 @@ void PackedConv::find_runs() {
 }
 
 PackedConv& PackedConv::get(Direction direction, const ConvShape& shape) {
-  using Key = std::tuple<Direction, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
-                         std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>;
-  thread_local std::map<Key, std::unique_ptr<PackedConv>> cache;
-  const Key key{direction,
-                shape.samples,
-                shape.height,
-                shape.width,
-                shape.in_channels,
-                shape.out_channels,
-                shape.kernel_height,
-                shape.kernel_width,
-                shape.params.stride,
-                shape.params.padding,
-                shape.params.dilation,
-                shape.params.groups};
-  std::unique_ptr<PackedConv>& entry = cache[key];
+  thread_local std::map<std::pair<Direction, ConvShape>, std::unique_ptr<PackedConv>> cache;
+  std::unique_ptr<PackedConv>& entry = cache[{direction, shape}];
   if (!entry) {
     try {
       entry.reset(new PackedConv(direction, shape));
