@@ -9,13 +9,8 @@
 
 namespace omniconv::kernels::mma {
 
-using namespace omniconv::simt;
-
-inline constexpr int threads = 256;      // of a block
 inline constexpr int row_warps = 4;      // that take different rows of a tile; two warps each share them
 inline constexpr int warp_columns = 32;  // that a warp stores
-inline constexpr int stages = 3;         // tiles of the kernels in memory or on their way
-static_assert(tile_weights == threads * piece, "a thread brings one piece of a tile");
 
 inline constexpr int max_taps = 64;
 // Of images and of the reach of kernels: positions are packed into 16 bits.

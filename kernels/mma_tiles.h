@@ -1,5 +1,5 @@
-// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, and how work that is
-// summed over samples is shared among blocks. For .cu files only.
+// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, how pairs of results are
+// stored, and how work that is summed over samples is shared among blocks. For .cu files only.
 #pragma once
 
 #include <bit>
@@ -10,7 +10,12 @@
 #include "kernels/simt/simt.h"
 #include "kernels/simt/tensor_core.h"
 
-namespace omniconv::kernels {
+namespace omniconv::kernels::mma {
+
+using namespace omniconv::simt;
+
+inline constexpr int threads = 256;  // of a block
+inline constexpr int stages = 3;     // steps' operands in shared memory or on their way
 
 /// 16-bit values of 16 bytes, the unit of copies into shared memory and of matrix rows.
 inline constexpr int piece = 8;
@@ -28,6 +33,7 @@ OMNI_DEVICE int swizzled(int line, int piece_of_line) {
 inline constexpr int tile_columns = 64;
 inline constexpr int depth = 32;  // inner channels
 inline constexpr int tile_weights = tile_columns * depth;
+static_assert(tile_weights == threads * piece, "a thread brings one piece of a tile");
 
 /// Its lines are output channels of the kernels, with `depth` input channels each in the forward direction,
 /// `tile_columns` in the data gradient.
@@ -39,7 +45,7 @@ inline constexpr int weight_line_pieces = (Forward ? depth : tile_columns) / pie
 /// columns 8 to 15.
 template <bool Forward>
 OMNI_DEVICE int weight_row(int column, int half) {
-  const int row = simt::lane_index() % 8, lower = simt::lane_index() / 8 % 2, right = simt::lane_index() / 16;
+  const int row = lane_index() % 8, lower = lane_index() / 8 % 2, right = lane_index() / 16;
   return Forward ? swizzled<weight_line_pieces<true>>(column + right * 8 + row, half * 2 + lower)
                  : swizzled<weight_line_pieces<false>>(half * 16 + lower * 8 + row, column / piece + right);
 }
@@ -48,14 +54,14 @@ OMNI_DEVICE int weight_row(int column, int half) {
 template <class T>
 OMNI_DEVICE void write_pair(T* to, float low, float high, bool accumulate) {
   if (accumulate) {
-    const auto before = simt::load_vector<2>(to);
+    const auto before = load_vector<2>(to);
     low += before[0];
     high += before[1];
   }
   if constexpr (is_half<T>)
-    simt::store_vector(to, std::bit_cast<simt::Vec<T, 2>>(simt::pack<T>(low, high)));
+    store_vector(to, std::bit_cast<Vec<T, 2>>(pack<T>(low, high)));
   else
-    simt::store_vector(to, simt::Vec<T, 2>{{low, high}});
+    store_vector(to, Vec<T, 2>{{low, high}});
 }
 
 /// An extent as the kernels count them.
@@ -87,4 +93,4 @@ inline std::int64_t parts_of_sum(std::int64_t tiles, std::int64_t units) {
   return best;
 }
 
-}  // namespace omniconv::kernels
+}  // namespace omniconv::kernels::mma

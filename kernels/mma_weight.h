@@ -7,11 +7,9 @@
 #include "kernels/mma_tiles.h"
 #include "kernels/simt/tensor_core.h"
 
-namespace omniconv::kernels {
+namespace omniconv::kernels::mma {
 
-inline constexpr int weight_threads = 256;  // of a block
-inline constexpr int weight_stages = 3;     // steps' operands in shared memory
-inline constexpr int tile_kernels = 4;      // kernels whose gradients a block keeps in registers
+inline constexpr int tile_kernels = 4;  // kernels whose gradients a block keeps in registers
 
 OMNI_HOST_DEVICE inline int at_most(int limit, int value) {
   return value < limit ? value : limit;
@@ -40,7 +38,7 @@ struct WeightSums {
   void cut(std::int64_t tap_tiles, std::int64_t units) {
     parts = narrow(parts_of_sum(std::int64_t{channel_tiles()} * tap_tiles * kernel_groups(), units));
   }
-  simt::Dim3 grid(int tap_tiles) const {
+  Dim3 grid(int tap_tiles) const {
     return {static_cast<unsigned>(channel_tiles()), static_cast<unsigned>(tap_tiles),
             static_cast<unsigned>(kernel_groups() * parts)};
   }
@@ -63,7 +61,7 @@ struct WeightTile {
 
   template <int TileOut, int TileIn>
   OMNI_DEVICE static WeightTile of_this_block(const WeightSums<TileOut, TileIn>& sums, int units) {
-    const int x = static_cast<int>(simt::block_index().x), z = static_cast<int>(simt::block_index().z);
+    const int x = static_cast<int>(block_index().x), z = static_cast<int>(block_index().z);
     const int part_units = (units + sums.parts - 1) / sums.parts;
     WeightTile tile;
     tile.first_out = x / sums.in_tiles() * TileOut;
@@ -81,16 +79,15 @@ struct WeightTile {
 /// Sets the factors of all stages to ones, which stand for absent attention: copies overwrite what is present.
 template <class Factors>
 OMNI_DEVICE void fill_with_ones(Factors* factors) {
-  constexpr int count = weight_stages * sizeof(Factors) / sizeof(float);
-  for (int i = simt::thread_rank(); i < count; i += weight_threads) reinterpret_cast<float*>(factors)[i] = 1;
+  constexpr int count = stages * sizeof(Factors) / sizeof(float);
+  for (int i = thread_rank(); i < count; i += threads) reinterpret_cast<float*>(factors)[i] = 1;
 }
 
 /// d_weight [parts, K, O, taps, I] (+)= a warp's 16 output by 16 input channels of the tile's k-th kernel at a tap, two
 /// m16n8 fragments; `out` and `in` are the first of the thread's channels.
 template <int TileOut, int TileIn>
 OMNI_DEVICE void store_gradient(const WeightSums<TileOut, TileIn>& sums, const WeightTile& tile, int k, int tap,
-                                int out, int in, const simt::Vec<float, 4> (&gradient)[2], float* d_weight,
-                                bool accumulate) {
+                                int out, int in, const Vec<float, 4> (&gradient)[2], float* d_weight, bool accumulate) {
   OMNI_UNROLL for (int i = 0; i < 4; ++i) {
     const int o = out + i % 2 * 8, channel = in + i / 2 * 8;
     if (o >= sums.out_channels || channel >= sums.in_channels) continue;
@@ -100,4 +97,4 @@ OMNI_DEVICE void store_gradient(const WeightSums<TileOut, TileIn>& sums, const W
   }
 }
 
-}  // namespace omniconv::kernels
+}  // namespace omniconv::kernels::mma

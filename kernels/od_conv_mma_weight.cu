@@ -8,10 +8,8 @@ namespace omniconv::kernels {
 
 namespace {
 
-using namespace omniconv::simt;
+using namespace mma;
 
-constexpr int threads = weight_threads;
-constexpr int stages = weight_stages;
 constexpr int warps = threads / warp_size;
 constexpr int out_warps = 4;  // along the output channels; two along the input channels
 constexpr int tile_out = 64;

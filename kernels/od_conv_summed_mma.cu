@@ -13,22 +13,19 @@ namespace omniconv::kernels {
 
 namespace {
 
-using namespace omniconv::simt;
+using namespace mma;
 
-constexpr int threads = 256;  // of a block: four warps along the rows, two along the columns
-constexpr int column_warps = 2;
+constexpr int column_warps = 2;  // of a block; four along the rows
 constexpr int tile_rows = 128;
 constexpr int half_rows = tile_rows / 2;
 constexpr int warp_rows = 32;
 constexpr int warp_columns = 32;
 constexpr int tile_kernels = 4;              // kernels that a block multiplies with at once
-constexpr int stages = 3;                    // steps' operands in shared memory
 constexpr int own_lines = warp_rows / 8;     // rows of the tile of which a thread has sums
 constexpr int own_words = warp_columns / 8;  // pairs of columns of which it has them
 constexpr int source_stage = tile_rows * depth;
 constexpr int weight_stage = tile_kernels * tile_weights;
-static_assert(source_stage == 2 * threads * piece && tile_weights == threads * piece,
-              "a thread brings a piece of each half of the rows and one of each kernel");
+static_assert(source_stage == 2 * threads * piece, "a thread brings a piece of each half of the rows");
 
 /// The pixels of the product's rows, in the order in which the rows have them, and the taps that each of them meets.
 struct Positions {

@@ -6,10 +6,8 @@ namespace omniconv::kernels {
 
 namespace {
 
-using namespace omniconv::simt;
+using namespace mma;
 
-constexpr int threads = weight_threads;
-constexpr int stages = weight_stages;
 constexpr int out_warps = 2;  // along the output channels; four along the input channels
 constexpr int tile_out = 128;
 constexpr int tile_in = 64;
