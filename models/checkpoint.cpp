@@ -45,7 +45,8 @@ LoadedModel load_model(const std::string& path, DType precision) {
   const Checkpoint checkpoint = read_checkpoint(path);
   LoadedModel loaded{std::make_unique<Model>(checkpoint.config, 0, precision),
                      stored_temperature(checkpoint.file, path)};
-  loaded.model->store.load_state(checkpoint.file.tensors, path);
+  loaded.model->store.load_state(checkpoint.file.tensors, concat(path, " (looks like ", checkpoint.config.model,
+                                                                 " of width ", checkpoint.config.width, ")"));
   loaded.model->set_temperature(loaded.temperature);
   return loaded;
 }

@@ -20,10 +20,21 @@ const Shape* shape_of(const Tensors& tensors, const std::string& name) {
   return found == tensors.end() ? nullptr : &found->second.shape;
 }
 
+/// Blocks that have any tensor at all: which of their tensors are missing is for the loader to say.
 std::int64_t blocks_in_stage(const Tensors& tensors, int stage) {
+  const auto has_block = [&](std::int64_t block) {
+    const std::string prefix = concat("layer", stage, '.', block, '.');
+    const auto first = tensors.lower_bound(prefix);
+    return first != tensors.end() && first->first.starts_with(prefix);
+  };
   std::int64_t blocks = 0;
-  while (tensors.contains(concat("layer", stage, '.', blocks, ".conv1.weight"))) ++blocks;
+  while (has_block(blocks)) ++blocks;
   return blocks;
+}
+
+bool any_name_contains(const Tensors& tensors, std::string_view part) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const auto& entry) { return entry.first.find(part) != std::string::npos; });
 }
 
 std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t rank, std::size_t axis,
@@ -41,14 +52,28 @@ std::int64_t extent(const Tensors& tensors, const std::string& name, std::size_t
 
 /// The architecture whose blocks the file has.
 const Architecture& infer_architecture(const Tensors& tensors, const std::string& source) {
-  const bool dynamic = tensors.contains("layer1.0.conv1.attention.fc.weight");
-  const bool bottleneck = tensors.contains("layer1.0.conv3.weight");
+  const bool dynamic = any_name_contains(tensors, ".attention.");
+  const bool bottleneck = any_name_contains(tensors, ".conv3.");
   std::array<std::int64_t, 4> blocks;
   for (int stage = 0; stage < 4; ++stage) blocks[static_cast<std::size_t>(stage)] = blocks_in_stage(tensors, stage + 1);
   for (const Architecture& known : architectures())
     if (known.dynamic == dynamic && known.bottleneck == bottleneck && known.blocks == blocks) return known;
   fail("checkpoint", source, ": expected the blocks of one of ", model_names(), ", got ",
        bottleneck ? "bottlenecks, " : "basic blocks, ", Shape(blocks.begin(), blocks.end()), " in the four stages");
+}
+
+/// The kernels of the first dynamic convolution that the file has.
+std::int64_t infer_kernels(const Tensors& tensors, const std::string& source) {
+  constexpr std::size_t dynamic_rank = 5;  // [K, O, I/g, k, k]
+  for (const auto& [name, tensor] : tensors)
+    if (tensor.shape.size() == dynamic_rank && name.find(".conv") != std::string::npos) return tensor.shape[0];
+  return extent(tensors, "layer1.0.conv1.weight", dynamic_rank, 0, source);
+}
+
+/// Outputs of the classifier, from whichever half of it the file has.
+std::int64_t infer_classes(const Tensors& tensors, const std::string& source) {
+  const bool bias_alone = !tensors.contains("fc.weight") && tensors.contains("fc.bias");
+  return bias_alone ? extent(tensors, "fc.bias", 1, 0, source) : extent(tensors, "fc.weight", 2, 0, source);
 }
 
 Stem infer_stem(const Tensors& tensors, const std::string& source) {
@@ -153,9 +178,9 @@ ModelConfig config_from_file(const Tensors& tensors, const Metadata& metadata, c
   ModelConfig config = default_config(std::string(architecture.name), stem);
   config.folded = tensors.contains("conv1.bias");
   config.width = extent(tensors, "conv1.weight", 4, 0, source);
-  config.classes = extent(tensors, "fc.weight", 2, 0, source);
+  config.classes = infer_classes(tensors, source);
   if (architecture.dynamic) {
-    config.kernels = extent(tensors, "layer1.0.conv1.weight", 5, 0, source);
+    config.kernels = infer_kernels(tensors, source);
     config.reduction = infer_reduction(tensors, metadata, source);
     config.downsample =
         tensors.contains("layer2.0.downsample.0.attention.fc.weight") ? Downsample::odconv : Downsample::fixed;

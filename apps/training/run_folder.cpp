@@ -137,6 +137,11 @@ void StepLog::append(std::int64_t first, const std::vector<double>& losses, DTyp
 }
 
 void expect_writable(std::string_view where, const std::string& path) {
+  std::error_code ignored;
+  expect(!fs::is_directory(path, ignored), where, path, ": expected a file to write, got a folder: add a file name");
+  const fs::path folder = fs::path(path).parent_path();
+  expect(folder.empty() || fs::is_directory(folder, ignored), where, path,
+         ": expected a file in a folder that exists, got no folder ", folder.string(), ": create it");
   const std::string probe = concat(path, ".probe-", ::getpid());
   write_file(where, probe, "");
   std::error_code error;

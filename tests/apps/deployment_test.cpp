@@ -83,7 +83,10 @@ TEST_CASE("conversions that cannot be done end in one line and no file") {
   check_one_line_error(to_static + data + Words{"--seed", "-1"}, 2, "--seed of at least 0");
   check_one_line_error(trained.convert("folded", "out.safetensors") + Words{"--samples", "8"}, 2,
                        "--samples with --to static");
-  check_one_line_error(trained.convert("static", "no/such/folder/out") + data, 1, "no/such/folder/out");
+  check_one_line_error(
+      trained.convert("static", "no/such/folder/out") + data, 1,
+      "expected a file in a folder that exists, got no folder " + trained.folder.file("no/such/folder"));
+  check_one_line_error(trained.convert("static", "run") + data, 1, "expected a file to write, got a folder");
 
   const std::string fixed = trained.folder.file("static.safetensors"),
                     folded = trained.folder.file("folded.safetensors");
@@ -105,6 +108,14 @@ TEST_CASE("conversions that cannot be done end in one line and no file") {
       Words{"convert", "--checkpoint", trained.folder.file("large.safetensors"), "--to", "static"} + out + data, 1,
       "expected images of 64x64, which the checkpoint is meant for, got 32x32");
 
+  SafetensorsFile partial = read_safetensors(trained.checkpoint);
+  partial.tensors.erase("layer1.0.conv1.weight");
+  const std::string incomplete = trained.folder.file("incomplete.safetensors");
+  write_safetensors(incomplete, partial);
+  check_one_line_error(Words{"convert", "--checkpoint", incomplete, "--to", "folded"} + out, 1,
+                       "(looks like od_resnet18 of width 8): expected the tensors of this model, got missing: "
+                       "layer1.0.conv1.weight");
+
   write_text(trained.data + "/batches.meta.txt", "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n");
   check_one_line_error(to_static + data, 1, "expected data of 10 classes, as the checkpoint has, got 11");
   std::string batch = trained.data + "/data_batch_1.bin";
@@ -124,7 +135,7 @@ TEST_CASE("export writes an ONNX model or says why not") {
     return;
   }
   check_one_line_error({"export", "--checkpoint", trained.checkpoint, "--out", "/no/such/folder/model.onnx"}, 1,
-                       "/no/such/folder/model.onnx");
+                       "[export] /no/such/folder/model.onnx: expected a file in a folder that exists");
   check_one_line_error({"export", "--checkpoint", trained.data + "/test_batch.bin", "--out", model}, 1,
                        "[safetensors]");
   CHECK_FALSE(std::filesystem::exists(model));
