@@ -88,7 +88,8 @@ class Steps {
   /// From the gathering of the batch to the new weights.
   void run() {
     model_.set_step(static_cast<std::int64_t>(step_));
-    const Batch batch = dataset_.gather(order_, precision_, {true, 0, step_++});
+    const Batch batch =
+        dataset_.gather(order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = step_++});
     train_on_batch(model_, sgd_, batch, totals_.data());
   }
 

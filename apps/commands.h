@@ -16,6 +16,7 @@ void add_attention(CLI::App& program, int& exit_code);
 void add_predict(CLI::App& program, int& exit_code);
 void add_report(CLI::App& program, int& exit_code);
 void add_pack(CLI::App& program, int& exit_code);
+void add_completion(CLI::App& program, int& exit_code);
 void add_synth(CLI::App& program, int& exit_code);
 
 }  // namespace omniconv

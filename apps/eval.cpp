@@ -19,7 +19,7 @@ namespace omniconv {
 namespace {
 
 struct EvalCall {
-  std::string checkpoint, data, temperature, logits, precision = "f32";
+  std::string checkpoint, data, temperature, logits, precision = "f32", tta = "none";
   std::int64_t batch_size = evaluation_batch_size;
   std::optional<std::int64_t> threads;
   bool json = false;
@@ -38,6 +38,7 @@ void write_logits(const std::string& path, const Tensor& logits, const ImageSet&
 
 void eval(const EvalCall& call) {
   const DType precision = parse_precision(call.precision);
+  const std::vector<View> views = parse_views(call.tta);
   const std::optional<double> temperature = parse_constant_temperature("eval", call.temperature);
   if (call.batch_size < 1)
     throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
@@ -57,14 +58,15 @@ void eval(const EvalCall& call) {
   Console console(call.json ? stderr : stdout);
   const std::string of_model =
       model.config.dynamic() ? text(", temperature %g", temperature.value_or(loaded.temperature)) : "";
-  console.print(concat(describe(model.config), of_model, " on ", grouped(data.test.count()), " test images"));
+  const std::string seen = views.size() > 1 ? concat(", each in ", views.size(), " views") : "";
+  console.print(concat(describe(model.config), of_model, " on ", grouped(data.test.count()), " test images", seen));
   const Dataset dataset(data.test);
   const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, model.store.dtype());
-  const Evaluation result = within_memory(call.batch_size, [&] {
-    return evaluate(model, dataset, call.batch_size, logits, [&](std::int64_t done) {
-      if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
-    });
-  });
+  const auto show = [&](std::int64_t done) {
+    if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
+  };
+  const Evaluation result =
+      within_memory(call.batch_size, [&] { return evaluate(model, dataset, call.batch_size, logits, show, views); });
   if (!call.logits.empty()) write_logits(call.logits, logits, data.test);
   console.print(text("test accuracy %.4f   test loss %.4f", result.accuracy, result.loss));
   if (!call.json) return;
@@ -83,6 +85,7 @@ void add_eval(CLI::App& program, int& exit_code) {
   command.add_option("--data", call->data, "Folder of a CIFAR-10 binary data set, or: synthetic")->required();
   command.add_option("--batch-size", call->batch_size, "Images at a time");
   command.add_option("--temperature", call->temperature, "Of the attentions (default: the checkpoint's, else 1)");
+  command.add_option("--tta", call->tta, "Average the logits over views of an image: none, flip, shift, flip,shift");
   command.add_option("--logits", call->logits, "Write logits and labels to this file (safetensors)");
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads (no result depends on them)");

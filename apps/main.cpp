@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   try {
     program.set_version_flag("--version", "omniconv " OMNICONV_VERSION);
     program.require_subcommand(1);
+    program.option_defaults()->always_capture_default();  // --help shows them; sub-commands inherit it
     omniconv::add_train(program, exit_code);
     omniconv::add_eval(program, exit_code);
     omniconv::add_bench(program, exit_code);
@@ -41,6 +42,7 @@ int main(int argc, char** argv) {
     omniconv::add_report(program, exit_code);
     omniconv::add_pack(program, exit_code);
     omniconv::add_synth(program, exit_code);
+    omniconv::add_completion(program, exit_code);
     program.parse(argc, argv);
     return exit_code;
   } catch (const CLI::Success& asked_for_help) {

@@ -8,7 +8,7 @@
 namespace omniconv {
 
 /// What a row of draws is for; rows of different purposes have nothing in common. 4 is kernels/dropout.cu's.
-enum class DrawPurpose : std::uint64_t { epoch_order = 1, synthetic_train = 2, synthetic_test = 3 };
+enum class DrawPurpose : std::uint64_t { epoch_order = 1, synthetic_train = 2, synthetic_test = 3, mixing = 5 };
 
 /// A row of numbers that depends on its three keys alone: no state is shared, no order of use matters.
 class Draws {
@@ -24,6 +24,11 @@ class Draws {
     const std::uint64_t high = next() * bound;
     const std::uint64_t low = next() * bound;
     return static_cast<std::int64_t>((high + (low >> 32)) >> 32);
+  }
+  /// Uniform in [0, 1).
+  double uniform() {
+    const std::uint64_t high = next();
+    return static_cast<double>((high << 32 | next()) >> 11) * 0x1p-53;
   }
   /// Uniform in [first, last].
   std::int64_t between(std::int64_t first, std::int64_t last) { return first + below(last - first + 1); }

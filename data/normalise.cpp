@@ -21,8 +21,8 @@ Tensor normalise(const ImageSet& set, DType dtype) {
   dispatch("normalise", dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::gather_batch<T>(shape, {}, images.data<std::uint8_t>(), labels.data<std::uint8_t>(),
-                             indices.data<std::int32_t>(), false, 0, 0, normalised.data<T>(),
-                             classes.data<std::int32_t>(), main_stream());
+                             indices.data<std::int32_t>(), {}, nullptr, normalised.data<T>(),
+                             classes.data<std::int32_t>(), nullptr, main_stream());
   });
   return normalised;
 }

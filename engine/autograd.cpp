@@ -1,5 +1,7 @@
 #include "engine/autograd.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace omniconv {
@@ -9,7 +11,9 @@ Variable::Variable(Tensor value, bool requires_grad) : node_(std::make_shared<No
   node_->requires_grad = requires_grad;
 }
 
-Variable Variable::declare(bool requires_grad) { return Variable(Tensor(), requires_grad); }
+Variable Variable::declare(bool requires_grad) {
+  return Variable(Tensor(), requires_grad);
+}
 
 void Variable::bind(Tensor value, Tensor gradient, Tensor copy) const {
   expect(!gradient.defined() || (gradient.shape() == value.shape() && gradient.dtype() == value.dtype()), "variable",
@@ -43,9 +47,13 @@ Gradient Variable::gradient() const {
   return {node_->gradient, first ? GradientMode::overwrite : GradientMode::accumulate};
 }
 
-Tensor Variable::grad() const { return defined() && node_->has_gradient ? node_->gradient : Tensor(); }
+Tensor Variable::grad() const {
+  return defined() && node_->has_gradient ? node_->gradient : Tensor();
+}
 
-void Variable::begin_gradient() const { node_->has_gradient = false; }
+void Variable::begin_gradient() const {
+  node_->has_gradient = false;
+}
 
 void Variable::finish_gradient() const {
   if (requires_grad() && !std::exchange(node_->has_gradient, true)) node_->gradient.set_zero();
@@ -61,8 +69,17 @@ bool Tape::needs_backward(std::initializer_list<const Variable*> inputs) const {
 
 Variable Tape::record(std::string operation, Tensor output, Backward backward) {
   Variable variable(std::move(output), true);
-  entries_.push_back({std::move(operation), variable, std::move(backward)});
+  entries_.push_back({std::move(operation), layer_, variable, std::move(backward)});
   return variable;
+}
+
+std::string Tape::first_not_finite() const {
+  for (const Entry& entry : entries_) {
+    const std::vector<double> values = entry.output.value().to_doubles();
+    if (!std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); }))
+      return entry.layer.empty() ? entry.operation : concat(entry.layer, " (", entry.operation, ')');
+  }
+  return {};
 }
 
 void Tape::backward(const Variable& loss) {

@@ -82,6 +82,14 @@ class Tape {
 
   bool recording() const { return recording_; }
 
+  /// Operations recorded from here on belong to the layer of this prefix ("layer1.0.conv1."), for messages; the text
+  /// must outlive the tape.
+  void enter(std::string_view prefix) { layer_ = prefix.substr(0, prefix.rfind('.')); }
+
+  /// "layer1.0.conv1 (od_conv2d)": the first operation recorded whose output has an element that is infinite or NaN;
+  /// empty if there is none. Waits for the device.
+  std::string first_not_finite() const;
+
   /// True when the operation has to keep what its backward needs: the tape records and some input needs a gradient.
   bool needs_backward(std::initializer_list<const Variable*> inputs) const;
 
@@ -97,10 +105,12 @@ class Tape {
  private:
   struct Entry {
     std::string operation;
+    std::string_view layer;
     Variable output;
     Backward backward;
   };
   bool recording_;
+  std::string_view layer_;
   std::vector<Entry> entries_;
 };
 

@@ -115,6 +115,13 @@ void InputFile::read(std::uint64_t offset, std::span<std::byte> target) const {
   }
 }
 
+std::string read_text(std::string_view where, const std::string& path) {
+  const InputFile file(where, path);
+  std::string text(file.size(), '\0');
+  file.read(0, std::as_writable_bytes(std::span(text)));
+  return text;
+}
+
 void write_file(std::string_view where, const std::string& path, std::span<const std::span<const std::byte>> parts) {
   std::uint64_t total = 0;
   for (const auto& part : parts) total += part.size();

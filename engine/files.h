@@ -31,6 +31,9 @@ class InputFile {
   std::uint64_t size_ = 0;
 };
 
+/// The whole file. @throws Error as InputFile does.
+std::string read_text(std::string_view where, const std::string& path);
+
 /// Replaces the file at `path` by `parts`, one behind the other: written to a temporary name in the same folder,
 /// flushed to disk, renamed, the folder flushed. On failure the temporary file is removed, the old file is as it was.
 /// @throws Error `[where] PATH: expected to write N bytes, got ...` with the system's reason.

@@ -28,8 +28,8 @@ struct Initializer {
 /// Everything about one parameter or buffer but its values.
 struct ParameterSpec {
   std::string name;
-  Shape shape;       ///< as computed with
-  Shape file_shape;  ///< as stored in files; equal count
+  Shape shape;                 ///< as computed with
+  Shape file_shape;            ///< as stored in files; equal count
   bool channels_last = false;  ///< shape ends in [R, S, I/g] where file_shape ends in [I/g, R, S]
 };
 
@@ -59,6 +59,8 @@ class ParameterStore {
   /// lies between two is zero.
   const Tensor& values() const { return values_; }
   const Tensor& gradients() const { return gradients_; }
+  /// All buffers; [count].
+  const Tensor& buffers() const { return buffers_; }
   std::int64_t parameter_count() const;
 
   /// In a net of bf16 or f16: rounds all values into the arena of the same layout that convolutions read. To be called

@@ -39,7 +39,40 @@ std::string shortest(double value) {
   return {text, end};
 }
 
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (std::size_t end = text.find(separator); end != std::string_view::npos; end = text.find(separator)) {
+    parts.push_back(text.substr(0, end));
+    text.remove_prefix(end + 1);
+  }
+  parts.push_back(text);
+  return parts;
+}
+
+constexpr TemperatureShape shapes[] = {TemperatureShape::linear, TemperatureShape::cosine,
+                                       TemperatureShape::exponential, TemperatureShape::harmonic};
+
+std::optional<TemperatureShape> shape_named(std::string_view text) {
+  for (const TemperatureShape shape : shapes)
+    if (text == name_of(shape)) return shape;
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::string_view name_of(TemperatureShape shape) {
+  switch (shape) {
+    case TemperatureShape::linear:
+      return "linear";
+    case TemperatureShape::cosine:
+      return "cosine";
+    case TemperatureShape::exponential:
+      return "exponential";
+    case TemperatureShape::harmonic:
+      return "harmonic";
+  }
+  return "unknown";
+}
 
 double cosine_learning_rate(double base, std::int64_t epoch, std::int64_t epochs) {
   if (epochs < 1) return 0;
@@ -56,35 +89,35 @@ double step_learning_rate(double base, std::int64_t epoch, const std::vector<std
 }
 
 TemperatureSchedule parse_temperature(std::string_view text) {
-  const std::size_t first = text.find(':');
-  const std::size_t second = first == std::string_view::npos ? first : text.find(':', first + 1);
-  if (first == std::string_view::npos) {
+  const std::vector<std::string_view> parts = split(text, ':');
+  if (parts.size() == 1) {
     if (const auto constant = temperature(text)) return {*constant, *constant, 0};
-  } else if (second != std::string_view::npos) {
-    const auto start = temperature(text.substr(0, first));
-    const auto end = temperature(text.substr(first + 1, second - first - 1));
-    const auto epochs = number<std::int32_t>(text.substr(second + 1));
-    if (start && end && epochs && *epochs >= 1) return {*start, *end, *epochs};
+  } else if (parts.size() == 3 || parts.size() == 4) {
+    const auto start = temperature(parts[0]), end = temperature(parts[1]);
+    const auto epochs = number<std::int32_t>(parts[2]);
+    const auto shape = parts.size() == 4 ? shape_named(parts[3]) : TemperatureShape::linear;
+    if (start && end && epochs && *epochs >= 1 && shape) return {*start, *end, *epochs, *shape};
   }
-  throw UsageError(concat(
-      "[temperature] expected START:END:EPOCHS or one number, with finite temperatures above 0 and at least 1 epoch, "
-      "such as 30:1:10 or 4, got ",
-      in_quotes(text)));
+  throw UsageError(
+      concat("[temperature] expected START:END:EPOCHS[:linear|cosine|exponential|harmonic] or one number, with finite "
+             "temperatures above 0 and at least 1 epoch, such as 30:1:10 or 4, got ",
+             in_quotes(text)));
 }
 
 std::string format_temperature(const TemperatureSchedule& schedule) {
   if (schedule.epochs == 0) return shortest(schedule.end);
-  return concat(shortest(schedule.start), ':', shortest(schedule.end), ':', schedule.epochs);
+  const std::string text = concat(shortest(schedule.start), ':', shortest(schedule.end), ':', schedule.epochs);
+  return schedule.shape == TemperatureShape::linear ? text : concat(text, ':', name_of(schedule.shape));
+}
+
+kernels::TemperaturePath path_of(const TemperatureSchedule& schedule, std::int64_t batches_per_epoch) {
+  const double length = static_cast<double>(schedule.epochs) * static_cast<double>(batches_per_epoch);
+  return {schedule.start, schedule.end, length, schedule.shape};
 }
 
 double temperature_at(const TemperatureSchedule& schedule, std::int64_t finished_iterations,
                       std::int64_t batches_per_epoch) {
-  const double length = static_cast<double>(schedule.epochs) * static_cast<double>(batches_per_epoch);
-  if (!(length > 0)) return schedule.end;
-  const double left = std::clamp((length - static_cast<double>(finished_iterations)) / length, 0.0, 1.0);
-  const double value = schedule.end + (schedule.start - schedule.end) * left;
-  const auto [low, high] = std::minmax(schedule.start, schedule.end);
-  return std::clamp(value, low, high);
+  return kernels::temperature_on(path_of(schedule, batches_per_epoch), static_cast<double>(finished_iterations));
 }
 
 }  // namespace omniconv

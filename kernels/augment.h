@@ -1,4 +1,4 @@
-// A batch from images resident on the device: gather, crop, flip, normalise, u8 planes -> NHWC.
+// A batch from images resident on the device: gather, vary, normalise, mix, u8 planes -> NHWC.
 #pragma once
 
 #include <cstdint>
@@ -19,13 +19,38 @@ struct Normalisation {
   double deviation[3] = {0.2023, 0.1994, 0.2010};
 };
 
-/// output[b, h, w, c] = (pixel / 255 - mean_c) / deviation_c, where pixel is that of image indices[b], with
-/// `augment` shifted by a crop offset in [-padding, padding]² and mirrored with probability 1/2. Offsets and flip are
-/// Philox(seed, stream = epoch, index = indices[b]), so they depend on nothing but seed, epoch and image.
+enum class Flip {
+  never,
+  random,       ///< with probability 1/2, anew in every epoch
+  alternating,  ///< drawn for epoch 0, then the other way round in every epoch
+};
+
+/// How each image is varied by itself. Draws are Philox(seed, stream = epoch, index = image), so they depend on nothing
+/// but seed, epoch and image.
+struct Variation {
+  bool crop = false;        ///< shifted by an offset in [-padding, padding]²
+  Flip flip = Flip::never;  ///< mirrored left to right
+  std::int64_t cutout = 0;  ///< side of a square of the data set's mean colour (0 once normalised), its centre
+                            ///< anywhere in the image (DeVries & Taylor 2017); 0: none
+  std::uint64_t seed = 0;
+  std::uint64_t epoch = 0;
+  std::int64_t down = 0, right = 0;  ///< without `crop`: from a pixel to the one it shows
+  bool mirrored = false;             ///< with Flip::never
+};
+
+/// How image n is mixed with its partner, image samples - 1 - n of the batch; lies in device memory, as five doubles.
+struct Mix {
+  double own_share = 1;                             ///< of the image itself in pixels and target
+  double top = 0, bottom = 0, left = 0, right = 0;  ///< not empty: the box that shows the partner, unblended
+};
+
+/// output[b, h, w, c] = (pixel / 255 - mean_c) / deviation_c, where pixel is that of image indices[b], varied; with
+/// `mix` (device memory, or nullptr), either own_share · output + (1 - own_share) · partner's (mixup: Zhang et al.
+/// 2018), or the partner's inside of the box (CutMix: Yun et al. 2019). other_labels (or nullptr) are the partners'.
 /// images u8 [count, C, H, W], labels u8 [count], indices i32 [N]; output [N, H, W, C], output_labels i32 [N].
 template <class T>
 void gather_batch(const BatchShape& shape, const Normalisation& normalisation, const std::uint8_t* images,
-                  const std::uint8_t* labels, const std::int32_t* indices, bool augment, std::uint64_t seed,
-                  std::uint64_t epoch, T* output, std::int32_t* output_labels, Stream stream);
+                  const std::uint8_t* labels, const std::int32_t* indices, const Variation& variation, const Mix* mix,
+                  T* output, std::int32_t* output_labels, std::int32_t* other_labels, Stream stream);
 
 }  // namespace omniconv::kernels

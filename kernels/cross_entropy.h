@@ -14,16 +14,27 @@ struct ClassificationTotals {
   double count = 0;
 };
 
-/// loss[0] = 1/N Σ_n (logsumexp(logits[n]) - logits[n, label_n]). logits [N, C], labels i32 [N] in [0, C).
-/// sample_loss [N] is scratch; a sample's prediction is its first largest logit; a label outside makes the loss NaN;
-/// totals (device memory, or nullptr) grow by Σ loss, hits and N. Sums run in sample order.
+/// What a sample should be predicted as: q_c = (1 - smoothing) · (s·[c == label] + (1 - s)·[c == other label])
+/// + smoothing / C, with s = own_share[0], or 1 without other labels.
+struct Targets {
+  const std::int32_t* labels = nullptr;        ///< [N] in [0, C)
+  const std::int32_t* other_labels = nullptr;  ///< [N] in [0, C), or none
+  const double* own_share = nullptr;           ///< one double on the device, with other_labels
+  double smoothing = 0;                        ///< in [0, 1)
+  std::int64_t mean_over = 0;                  ///< samples M that the loss is the mean over, 0: the N that are given
+};
+
+/// loss[0] = 1/M Σ_n (logsumexp(logits[n]) - Σ_c q_nc · logits[n, c]). logits [N, C].
+/// sample_loss [N] is scratch; a sample's prediction is its first largest logit, and a hit where that is the label of
+/// the larger share; a label outside makes the loss NaN; totals (device memory, or nullptr) grow by Σ loss, hits and N.
+/// Sums run in sample order.
 template <class T>
-void cross_entropy_forward(const T* logits, const std::int32_t* labels, T* loss, T* sample_loss,
+void cross_entropy_forward(const T* logits, const Targets& targets, T* loss, T* sample_loss,
                            ClassificationTotals* totals, std::int64_t samples, std::int64_t classes, Stream stream);
 
-/// d_logits[n, c] (+)= d_loss[0] / N · (softmax(logits[n])_c - [c == label_n]).
+/// d_logits[n, c] (+)= d_loss[0] / M · (softmax(logits[n])_c - q_nc).
 template <class T>
-void cross_entropy_backward(const T* logits, const std::int32_t* labels, const T* d_loss, T* d_logits,
-                            std::int64_t samples, std::int64_t classes, bool accumulate, Stream stream);
+void cross_entropy_backward(const T* logits, const Targets& targets, const T* d_loss, T* d_logits, std::int64_t samples,
+                            std::int64_t classes, bool accumulate, Stream stream);
 
 }  // namespace omniconv::kernels

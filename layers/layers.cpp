@@ -36,7 +36,7 @@ ConvShape at_image(ConvShape shape, std::int64_t height, std::int64_t width) {
 
 Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
                std::int64_t kernel_size, const Conv2dParams& params)
-    : shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params} {
+    : prefix_(prefix), shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params} {
   check_convolution("conv2d", in_channels, out_channels, kernel_size, params);
   const std::int64_t group_in = in_channels / params.groups;
   weight_ = store.add_parameter({prefix + "weight",
@@ -47,6 +47,7 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in
 }
 
 Variable Conv2d::forward(const Pass& pass, const Variable& input) const {
+  pass.tape.enter(prefix_);
   return ops::conv2d(pass.tape, shape_.params, input, weight_);
 }
 
@@ -61,7 +62,8 @@ Cost Conv2d::cost(std::int64_t height, std::int64_t width) const {
 }
 
 BatchNorm::BatchNorm(ParameterStore& store, const std::string& prefix, std::int64_t channels)
-    : gamma_(store.add_parameter({prefix + "weight", {channels}, {}, false}, Initializer::value(1))),
+    : prefix_(prefix),
+      gamma_(store.add_parameter({prefix + "weight", {channels}, {}, false}, Initializer::value(1))),
       beta_(store.add_parameter({prefix + "bias", {channels}, {}, false}, Initializer::value(0))),
       running_mean_(store.add_buffer({prefix + "running_mean", {channels}, {}, false}, 0)),
       running_var_(store.add_buffer({prefix + "running_var", {channels}, {}, false}, 1)),
@@ -73,6 +75,7 @@ Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, 
   mode.batch_statistics = pass.training && !frozen;
   mode.relu = relu;
   if (mode.batch_statistics) ++*batches_tracked_;
+  pass.tape.enter(prefix_);
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
 }
 
@@ -84,6 +87,7 @@ void BatchNorm::estimate_statistics(const Variable& input) const {
 }
 
 Variable BatchNorm::forward_by_sample(const Pass& pass, const Variable& input, bool relu) const {
+  pass.tape.enter(prefix_);
   return ops::layer_norm(pass.tape, ops::BatchNormMode{}.epsilon, relu, input, gamma_, beta_);
 }
 
@@ -98,6 +102,7 @@ NormedConv::NormedConv(ParameterStore& store, const std::string& prefix, const s
 
 Variable NormedConv::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual) const {
   const Variable convolved = conv_->forward(pass, input);
+  pass.tape.enter(prefix_);
   const Variable output = norm_ ? norm_->forward(pass, convolved, relu, residual)
                                 : ops::add_bias(pass.tape, convolved, bias_, relu, residual);
   if (pass.graph) pass.graph->add_convolution(*this, input, relu, residual, output);
@@ -112,6 +117,7 @@ Variable max_pool(const Pass& pass, const Variable& input) {
 }
 
 Variable global_average_pool(const Pass& pass, const Variable& input) {
+  pass.tape.enter("avgpool.");
   const Variable output = ops::global_average_pool(pass.tape, input);
   if (pass.graph) pass.graph->add_average_pool(input, output);
   return output;
@@ -126,6 +132,7 @@ Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in
       bias_(store.add_parameter({prefix + "bias", {out_features}, {}, false}, Initializer::value(0))) {}
 
 Variable Linear::forward(const Pass& pass, const Variable& input) const {
+  pass.tape.enter(prefix_);
   const Variable output = ops::linear(pass.tape, input, weight_, bias_);
   if (pass.graph) pass.graph->add_linear(*this, input, output);
   return output;

@@ -60,6 +60,7 @@ class Conv2d : public ConvLayer {
   const Variable& weight() const override { return weight_; }
 
  private:
+  std::string prefix_;
   ConvShape shape_;  // but for the image
   Variable weight_;
 };
@@ -84,6 +85,7 @@ class BatchNorm {
   const Variable& running_var() const { return running_var_; }
 
  private:
+  std::string prefix_;
   Variable gamma_, beta_, running_mean_, running_var_;
   std::int64_t* batches_tracked_;
 };

@@ -39,7 +39,7 @@ std::int64_t ODConvAttention::trunk_width(std::int64_t in_channels, double reduc
 ODConvAttention::ODConvAttention(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                                  std::int64_t out_channels, std::int64_t kernel_size, std::int64_t groups,
                                  const ODConvOptions& options)
-    : norm_(options.norm), cost_(trunk_width(in_channels, options.reduction) * in_channels) {
+    : prefix_(prefix), norm_(options.norm), cost_(trunk_width(in_channels, options.reduction) * in_channels) {
   const std::int64_t width = trunk_width(in_channels, options.reduction);
   fc_.weight = store.add_parameter({prefix + "fc.weight", {width, in_channels}, {width, in_channels, 1, 1}, false},
                                    Initializer::kaiming(width));
@@ -71,6 +71,7 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
   expect(!pass.training || norm_ != AttentionNorm::batch || !bn_ || input.value().size(0) >= 2, "od_conv2d",
          "expected at least 2 samples in a training batch (the attention's batch norm averages over samples), got ",
          input.value().size(0), ": use a larger --batch-size or --attention-norm layer");
+  pass.tape.enter(prefix_);
   const Variable pooled = ops::global_average_pool(pass.tape, input);
   const Variable trunk = ops::linear(pass.tape, pooled, fc_.weight, {});
   Variable hidden;
@@ -80,6 +81,7 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
     hidden = bn_->forward(pass, trunk, true, {}, norm_ == AttentionNorm::frozen);
   else
     hidden = ops::add_bias(pass.tape, trunk, fc_.bias, true);
+  pass.tape.enter(prefix_);
   return {apply(pass, channel_, hidden), apply(pass, filter_, hidden), apply(pass, spatial_, hidden),
           apply(pass, kernel_, hidden)};
 }
@@ -87,7 +89,8 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
 ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels,
                    std::int64_t out_channels, std::int64_t kernel_size, const Conv2dParams& params,
                    const ODConvOptions& options)
-    : shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params},
+    : prefix_(prefix),
+      shape_{1, 0, 0, in_channels, out_channels, kernel_size, kernel_size, params},
       kernels_(options.kernels),
       attention_((check_convolution("od_conv2d", in_channels, out_channels, kernel_size, params), store),
                  prefix + "attention.", in_channels, out_channels, kernel_size, params.groups, options) {
@@ -121,7 +124,9 @@ ops::AttentionLogits ODConv2d::attention(const Pass& pass, const Variable& input
 }
 
 Variable ODConv2d::forward(const Pass& pass, const Variable& input) const {
-  return ops::od_conv2d(pass.tape, shape_.params, input, weight_, attention(pass, input), pass.temperature);
+  const ops::AttentionLogits logits = attention(pass, input);
+  pass.tape.enter(prefix_);
+  return ops::od_conv2d(pass.tape, shape_.params, input, weight_, logits, pass.temperature);
 }
 
 }  // namespace omniconv

@@ -72,6 +72,7 @@ class ODConvAttention {
                  AttentionInit init);
   static Variable apply(const Pass& pass, const Head& head, const Variable& hidden);
 
+  std::string prefix_;
   AttentionNorm norm_;
   std::int64_t cost_;
   Head fc_;
@@ -97,6 +98,7 @@ class ODConv2d : public ConvLayer {
   Tensor mean_weight(const ops::Attentions& attentions) const;
 
  private:
+  std::string prefix_;
   ConvShape shape_;  // but for the image
   std::int64_t kernels_;
   Variable weight_;

@@ -7,7 +7,6 @@
 #include "data/cifar10.h"
 #include "data/synthetic.h"
 #include "engine/device.h"
-#include "kernels/augment.h"
 
 namespace omniconv {
 namespace {
@@ -33,19 +32,32 @@ Dataset::Dataset(const ImageSet& set)
     : images_(Tensor::from_host(set.images, {set.count(), image_channels, set.extent, set.extent})),
       labels_(Tensor::from_host(set.labels)) {}
 
-Batch Dataset::gather(const Tensor& indices, DType dtype, const Augmentation& augmentation) const {
+Batch Dataset::gather(const Tensor& indices, DType dtype, const kernels::Variation& variation,
+                      const Tensor& mix) const {
   const std::int64_t samples = indices.count();
   const kernels::BatchShape shape{
       .samples = samples, .channels = images_.size(1), .height = images_.size(2), .width = images_.size(3)};
   Batch batch{Tensor::empty({samples, shape.height, shape.width, shape.channels}, dtype),
               Tensor::empty({samples}, DType::i32)};
+  const kernels::Mix* device_mix = nullptr;
+  if (mix.defined()) {
+    batch.other_labels = Tensor::empty({samples}, DType::i32);
+    batch.own_share = mix.view(0, {1});
+    device_mix = reinterpret_cast<const kernels::Mix*>(mix.data<double>());
+  }
   dispatch_storage("dataset", dtype, [&](auto zero) {
     using T = decltype(zero);
     kernels::gather_batch<T>(shape, {}, images_.data<std::uint8_t>(), labels_.data<std::uint8_t>(),
-                             indices.data<std::int32_t>(), augmentation.enabled, augmentation.seed, augmentation.epoch,
-                             batch.images.data<T>(), batch.labels.data<std::int32_t>(), main_stream());
+                             indices.data<std::int32_t>(), variation, device_mix, batch.images.data<T>(),
+                             batch.labels.data<std::int32_t>(), batch.other_labels.data_or_null<std::int32_t>(),
+                             main_stream());
   });
   return batch;
+}
+
+Tensor device_mix(const kernels::Mix& mix) {
+  static_assert(sizeof(mix) == 5 * sizeof(double));
+  return Tensor::from_host(std::vector{mix.own_share, mix.top, mix.bottom, mix.left, mix.right});
 }
 
 ImageData load_data(const std::string& data) {

@@ -6,22 +6,17 @@
 
 #include "data/images.h"
 #include "engine/tensor.h"
+#include "kernels/augment.h"
 
 namespace omniconv {
 
 /// Training or test images of one batch, normalised, with their classes.
 struct Batch {
-  Tensor images;  ///< [N, H, W, 3], of any floating type
-  Tensor labels;  ///< i32 [N]
+  Tensor images;                             ///< [N, H, W, 3], of any floating type
+  Tensor labels;                             ///< i32 [N]
+  Tensor other_labels = {}, own_share = {};  ///< i32 [N] and f64 [1] where images are mixed, see ops::LossOptions
 
   std::int64_t size() const { return labels.count(); }
-};
-
-/// Random crops and flips, drawn from seed, epoch and image alone.
-struct Augmentation {
-  bool enabled = false;
-  std::uint64_t seed = 0;
-  std::uint64_t epoch = 0;
 };
 
 class Dataset {
@@ -30,13 +25,18 @@ class Dataset {
 
   std::int64_t count() const { return labels_.count(); }
 
-  /// The images at `indices` (i32 [N]) in the floating type `dtype`.
-  Batch gather(const Tensor& indices, DType dtype, const Augmentation& augmentation = {}) const;
+  /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (device_mix()) is
+  /// given.
+  Batch gather(const Tensor& indices, DType dtype, const kernels::Variation& variation = {},
+               const Tensor& mix = {}) const;
 
  private:
   Tensor images_;  // u8 [count, 3, H, W]
   Tensor labels_;  // u8 [count]
 };
+
+/// `mix` in device memory: f64 [5].
+Tensor device_mix(const kernels::Mix& mix);
 
 /// The data set that `data` names: "synthetic", or a folder of CIFAR-10 binary files. @throws Error naming the file.
 ImageData load_data(const std::string& data);

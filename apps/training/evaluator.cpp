@@ -4,12 +4,42 @@
 
 #include "apps/training/totals.h"
 #include "data/batches.h"
+#include "engine/device.h"
+#include "engine/files.h"
+#include "kernels/averages.h"
 #include "models/inference.h"
 
 namespace omniconv {
+namespace {
+
+/// average + output / parts; an undefined average is 0.
+Tensor with_part(Tensor average, const Tensor& output, std::size_t parts) {
+  if (!average.defined()) average = Tensor::zeros(output.shape(), output.dtype());
+  dispatch("evaluate", output.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::add_scaled(1 / static_cast<double>(parts), output.data<T>(), average.data<T>(), output.count(),
+                        main_stream());
+  });
+  return average;
+}
+
+}  // namespace
+
+std::vector<View> parse_views(std::string_view text) {
+  const bool shifts = text == "shift" || text == "flip,shift";
+  const bool flips = text == "flip" || text == "flip,shift";
+  if (!shifts && !flips && text != "none")
+    throw UsageError(concat("[options] expected --tta none, flip, shift or flip,shift, got ", in_quotes(text)));
+  std::vector<View> views = {View{}};
+  if (shifts) views.insert(views.end(), {{-1, 0}, {1, 0}, {0, -1}, {0, 1}});
+  if (flips)
+    for (std::size_t i = 0, count = views.size(); i < count; ++i)
+      views.push_back({views[i].down, views[i].right, true});
+  return views;
+}
 
 Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t batch_size, const Tensor& logits,
-                    const std::function<void(std::int64_t)>& on_batch) {
+                    const std::function<void(std::int64_t)>& on_batch, const std::vector<View>& views) {
   const std::int64_t count = dataset.count();
   const std::int64_t classes = model.config.classes;
   const Tensor order = Tensor::from_host(epoch_order(count, 0, 0, false));
@@ -23,11 +53,17 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
     return model.net.forward(model.pass(tape, false), Variable(images)).value();
   };
   for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
-    const Batch batch = dataset.gather(order.view(range.begin, {range.size()}), model.store.precision());
-    const Tensor output = forward(batch.images);
+    Tensor average, labels;
+    for (const View& view : views) {
+      const Batch batch = dataset.gather(order.view(range.begin, {range.size()}), model.store.precision(),
+                                         {.down = view.down, .right = view.right, .mirrored = view.mirrored});
+      const Tensor output = forward(batch.images);
+      average = views.size() == 1 ? output : with_part(average, output, views.size());
+      labels = batch.labels;
+    }
     Tape tape(false);
-    ops::cross_entropy(tape, Variable(output), batch.labels, totals.data());
-    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(output);
+    ops::cross_entropy(tape, Variable(average), labels, totals.data());
+    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(average);
     if (on_batch) on_batch(range.end);
   }
   const kernels::ClassificationTotals sums = totals.read();

@@ -8,19 +8,42 @@
 #include "kernels/error.h"
 
 namespace omniconv {
+namespace {
 
-nlohmann::ordered_json to_json(const EpochMetrics& metrics) {
-  nlohmann::ordered_json json = {{"epoch", metrics.epoch},
-                                 {"step", metrics.step},
-                                 {"lr", metrics.lr},
-                                 {"temperature", metrics.temperature},
-                                 {"train_loss", metrics.train_loss},
-                                 {"train_accuracy", metrics.train_accuracy},
-                                 {"test_loss", metrics.test_loss},
-                                 {"test_accuracy", metrics.test_accuracy},
-                                 {"images_per_second", metrics.images_per_second},
-                                 {"peak_bytes", metrics.peak_bytes},
-                                 {"peak_rss_bytes", metrics.peak_rss_bytes}};
+using Json = nlohmann::ordered_json;
+
+void put(Json& json, const char* key, const std::optional<double>& value) {
+  json[key] = value ? Json(*value) : Json(nullptr);
+}
+
+/// Nothing where the key is absent or null.
+std::optional<double> take(const nlohmann::json& json, const char* key) {
+  if (!json.contains(key) || json[key].is_null()) return std::nullopt;
+  return json[key].get<double>();
+}
+
+}  // namespace
+
+Json to_json(const EpochMetrics& metrics) {
+  Json json = {{"epoch", metrics.epoch}, {"step", metrics.step}};
+  if (!metrics.stage.empty()) json["stage"] = metrics.stage;
+  json["lr"] = metrics.lr;
+  json["temperature"] = metrics.temperature;
+  json["train_loss"] = metrics.train_loss;
+  json["train_accuracy"] = metrics.train_accuracy;
+  if (metrics.val_loss) {
+    put(json, "val_loss", metrics.val_loss);
+    put(json, "val_accuracy", metrics.val_accuracy);
+  }
+  put(json, "test_loss", metrics.test_loss);
+  put(json, "test_accuracy", metrics.test_accuracy);
+  if (metrics.best_test_loss) {
+    put(json, "best_test_loss", metrics.best_test_loss);
+    put(json, "best_test_accuracy", metrics.best_test_accuracy);
+  }
+  json["images_per_second"] = metrics.images_per_second;
+  json["peak_bytes"] = metrics.peak_bytes;
+  json["peak_rss_bytes"] = metrics.peak_rss_bytes;
   if (metrics.loss_scale) json["loss_scale"] = *metrics.loss_scale;
   if (metrics.skipped_steps) json["skipped_steps"] = *metrics.skipped_steps;
   return json;
@@ -41,16 +64,21 @@ std::vector<EpochMetrics> parse_metrics(const std::string& text, const std::stri
       EpochMetrics metrics;
       json.at("epoch").get_to(metrics.epoch);
       json.at("step").get_to(metrics.step);
+      if (json.contains("stage")) json["stage"].get_to(metrics.stage);
       json.at("lr").get_to(metrics.lr);
       json.at("temperature").get_to(metrics.temperature);
       json.at("train_loss").get_to(metrics.train_loss);
       json.at("train_accuracy").get_to(metrics.train_accuracy);
-      json.at("test_loss").get_to(metrics.test_loss);
-      json.at("test_accuracy").get_to(metrics.test_accuracy);
+      metrics.val_loss = take(json, "val_loss");
+      metrics.val_accuracy = take(json, "val_accuracy");
+      metrics.test_loss = take(json, "test_loss");
+      metrics.test_accuracy = take(json, "test_accuracy");
+      metrics.best_test_loss = take(json, "best_test_loss");
+      metrics.best_test_accuracy = take(json, "best_test_accuracy");
       json.at("images_per_second").get_to(metrics.images_per_second);
       json.at("peak_bytes").get_to(metrics.peak_bytes);
       json.at("peak_rss_bytes").get_to(metrics.peak_rss_bytes);
-      if (json.contains("loss_scale")) metrics.loss_scale = json["loss_scale"].get<double>();
+      metrics.loss_scale = take(json, "loss_scale");
       if (json.contains("skipped_steps")) metrics.skipped_steps = json["skipped_steps"].get<std::int64_t>();
       lines.push_back(metrics);
     } catch (const nlohmann::json::exception& error) {

@@ -13,12 +13,14 @@ namespace omniconv {
 struct EpochMetrics {
   std::int64_t epoch = 0;  ///< from 1
   std::int64_t step = 0;   ///< optimizer steps of the run so far
+  std::string stage;       ///< of the last step, empty without stages
   double lr = 0;           ///< of the last step
   double temperature = 0;  ///< of the last step
   double train_loss = 0;   ///< mean over the epoch's images, as they were met
   double train_accuracy = 0;
-  double test_loss = 0;
-  double test_accuracy = 0;
+  std::optional<double> val_loss, val_accuracy;              ///< on images held out, where there are some
+  std::optional<double> test_loss, test_accuracy;            ///< where the test set was evaluated
+  std::optional<double> best_test_loss, best_test_accuracy;  ///< at the end of a run with validation: of the best epoch
   double images_per_second = 0;     ///< training alone, without the first two steps of a process
   std::int64_t peak_bytes = 0;      ///< of the device allocator
   std::int64_t peak_rss_bytes = 0;  ///< of the process
@@ -26,6 +28,8 @@ struct EpochMetrics {
   std::optional<double> loss_scale;           ///< of the next step
   std::optional<std::int64_t> skipped_steps;  ///< of the run so far, because gradients overflowed
 
+  /// What the best epoch is chosen by: the accuracy on held-out images, or else on the test images.
+  double chosen_by() const { return val_accuracy ? *val_accuracy : test_accuracy.value_or(0); }
   friend bool operator==(const EpochMetrics&, const EpochMetrics&) = default;
 };
 

@@ -51,16 +51,18 @@ std::string progress_line(const Moment& moment, int width) {
   const std::string loss = text("%.3f", moment.loss), accuracy = text("%.3f", moment.accuracy);
   const std::string speed = speed_text(moment.images_per_second), left = left_text(moment);
   // The most important first, so that a narrow terminal cuts off the least.
+  const std::string staged = moment.stage.empty() ? epoch : epoch + ' ' + moment.stage;
   const std::string forms[] = {
-      "epoch " + epoch + "  batch " + batch + "  loss " + loss + "  acc " + accuracy + "  " + speed + "/s  " + left +
+      "epoch " + staged + "  batch " + batch + "  loss " + loss + "  acc " + accuracy + "  " + speed + "/s  " + left +
           " left",
-      "epoch " + epoch + " batch " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
+      "epoch " + staged + " batch " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
+      staged + " " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
       epoch + " " + batch + " loss " + loss + " acc " + accuracy + " " + speed + "/s " + left,
       epoch + " " + batch + " " + loss + " " + accuracy + " " + speed + "/s " + left,
   };
   for (const std::string& form : forms)
     if (form.size() <= limit) return form;
-  return forms[3].substr(0, limit);
+  return forms[4].substr(0, limit);
 }
 
 Console::Console(std::FILE* out) : out_(out) {

@@ -15,6 +15,7 @@ struct Moment {
   double loss = 0, accuracy = 0;        ///< of the epoch so far
   double images_per_second = 0;         ///< 0: not known yet
   double seconds_left = 0;              ///< of the run
+  std::string stage;                    ///< empty without stages
 };
 
 /// One line of at most `width` columns, and of at most 60.

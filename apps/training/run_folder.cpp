@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <span>
 #include <sstream>
 #include <system_error>
 
@@ -18,8 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view where = "run";
-constexpr const char* program_key = "program";
-constexpr const char* program_name = "omniconv train";
 constexpr const char* own_names[] = {RunFolder::resume_name,  // first: without it nothing can be mixed up
                                      RunFolder::last_name,   RunFolder::best_name,  RunFolder::metrics_name,
                                      RunFolder::steps_name,  RunFolder::report_name, RunFolder::config_name};
@@ -27,10 +24,7 @@ constexpr const char* own_names[] = {RunFolder::resume_name,  // first: without 
 std::optional<std::string> read_if_present(const std::string& path) {
   std::error_code error;
   if (!fs::exists(path, error)) return std::nullopt;
-  const InputFile file(where, path);
-  std::string text(file.size(), '\0');
-  file.read(0, std::as_writable_bytes(std::span(text)));
-  return text;
+  return read_text(where, path);
 }
 
 }  // namespace
@@ -47,7 +41,8 @@ void RunFolder::prepare() const {
          "; choose another --out");
   if (const auto text = read_if_present(file(config_name))) {
     const auto json = nlohmann::json::parse(*text, nullptr, false);
-    expect(json.is_object() && json.contains(program_key) && json[program_key] == program_name, where,
+    expect(json.is_object() && json.contains(RunFolder::program_key) &&
+               json[RunFolder::program_key] == RunFolder::program_name, where,
            file(config_name),
            ": expected a new folder or one of an earlier run, got another program's config.json; choose another --out");
   }

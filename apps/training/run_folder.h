@@ -22,6 +22,9 @@ class RunFolder {
   const std::string& path() const { return path_; }
   std::string file(const char* name) const;
 
+  /// What config.json says of itself.
+  static constexpr const char* program_key = "program";
+  static constexpr const char* program_name = "omniconv train";
   static constexpr const char* config_name = "config.json";
   static constexpr const char* metrics_name = "metrics.jsonl";
   static constexpr const char* steps_name = "steps.jsonl";

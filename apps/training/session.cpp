@@ -6,8 +6,13 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/training/checkpoint.h"
+#include "apps/training/configuration.h"
+#include "apps/training/plan.h"
+#include "apps/training/require.h"
 #include "apps/training/run_folder.h"
+#include "apps/training/seeds.h"
 #include "apps/training/signals.h"
+#include "apps/training/statistics.h"
 #include "apps/training/summary.h"
 #include "apps/training/text.h"
 #include "apps/training/trainer.h"
@@ -47,11 +52,13 @@ void take_from_data(const ImageData& data, const std::set<std::string>& given, M
 }
 
 std::unique_ptr<Trainer> make_trainer(Recipe& recipe, const std::set<std::string>& given) {
-  const ImageData data = load_data(recipe.data);
+  ImageData data = load_data(recipe.data);
   expect(data.class_names.size() >= 2, "data", recipe.data, ": expected at least 2 classes, got ",
          data.class_names.size());
   take_from_data(data, given, recipe.model);
-  return std::make_unique<Trainer>(recipe, data);
+  require(recipe.cutout <= recipe.model.image_size, "--cutout of at most ", recipe.model.image_size,
+          ", the side of the images, got ", recipe.cutout);
+  return std::make_unique<Trainer>(recipe, std::move(data));
 }
 
 /// Settles whether the weights of `stored`, which the run starts from, are inflated, and what that means for its
@@ -87,6 +94,7 @@ Start start_new(const TrainOptions& options) {
   start.trainer = make_trainer(recipe, options.given);
   if (init) load_weights(*init, start.trainer->model(), recipe.inflate_noise.value_or(0));
   init.reset();
+  if (options.dry_run) return start;
 
   start.folder.prepare();
   start.folder.remove_old_run();
@@ -107,18 +115,22 @@ struct Resumption {
   std::string source;
 };
 
-Resumption read_resumption(const TrainOptions& options, const RunFolder& folder) {
+Resumption read_resumption(const RunFolder& folder) {
   Resumption resumption{folder.read_resume(), {}, folder.file(RunFolder::resume_name)};
   resumption.run = stored_run(resumption.file, resumption.source);
+  return resumption;
+}
+
+/// @throws UsageError for options that are not the run's.
+void expect_own_options(const TrainOptions& options, const RunFolder& folder, const StoredRun& run) {
   std::set<std::string> keys = options.given;
   keys.erase("data");  // compared by its content
-  const std::vector<std::string> conflicts = differences(options.recipe, resumption.run.recipe, keys);
+  const std::vector<std::string> conflicts = differences(options.recipe, run.recipe, keys);
   std::string listed;
   for (const std::string& conflict : conflicts) listed += (listed.empty() ? "" : ", ") + conflict;
   if (!conflicts.empty())
     throw UsageError(concat("[resume] ", folder.path(), ": expected the run's own options, got ", listed,
                             ": leave them out, or start a new run"));
-  return resumption;
 }
 
 Start start_again(const TrainOptions& options, const RunFolder& folder, const Resumption& resumption) {
@@ -159,44 +171,67 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
   return start;
 }
 
-void print_outcome(const RunFolder& folder, std::int64_t step, std::int64_t total_steps,
-                   const std::vector<EpochMetrics>& history, std::FILE* machines) {
+/// How a call ended: its exit code, and what --json says of it.
+struct Outcome {
+  int exit_code = 0;
+  nlohmann::ordered_json json;
+};
+
+nlohmann::ordered_json outcome_json(const RunFolder& folder, std::int64_t step, std::int64_t total_steps,
+                                    const std::vector<EpochMetrics>& history) {
   nlohmann::ordered_json outcome = nlohmann::ordered_json::object();
   if (!history.empty()) {
+    const EpochMetrics& best = best_of(history);
     outcome = to_json(history.back());
-    outcome["best_epoch"] = best_of(history).epoch;
-    outcome["best_test_accuracy"] = best_of(history).test_accuracy;
+    outcome["best_epoch"] = best.epoch;
+    if (best.val_accuracy) outcome["best_val_accuracy"] = *best.val_accuracy;
+    if (!best.val_accuracy) outcome["best_test_accuracy"] = best.chosen_by();
   }
   outcome["step"] = step;
   outcome["finished"] = step == total_steps;
   outcome["run"] = folder.path();
-  std::fprintf(machines, "%s\n", outcome.dump().c_str());
-  std::fflush(machines);
+  return outcome;
 }
 
 void print_best(const RunFolder& folder, const std::vector<EpochMetrics>& history, const std::string& data,
                 Console& console) {
   if (history.empty()) return;
   const EpochMetrics& best = best_of(history);
-  console.print(text("Best test accuracy %.4f, after epoch %lld (step %lld).", best.test_accuracy,
-                     static_cast<long long>(best.epoch), static_cast<long long>(best.step)));
+  console.print(text("Best %s accuracy %.4f, after epoch %lld (step %lld).", best.val_accuracy ? "validation" : "test",
+                     best.chosen_by(), static_cast<long long>(best.epoch), static_cast<long long>(best.step)));
+  if (const auto& accuracy = history.back().best_test_accuracy)
+    console.print(text("Its test accuracy is %.4f.", *accuracy));
   console.print(concat("Next: omniconv eval --checkpoint ", shell_word(folder.file(RunFolder::best_name)), " --data ",
                        shell_word(data.empty() ? "DIR" : data)));
 }
 
-}  // namespace
+Outcome show_plan(Start& start, Console& console) {
+  Trainer& trainer = *start.trainer;
+  const std::int64_t bytes = estimate_peak_bytes(start.recipe, trainer);
+  for (const std::string& line : header_lines(start.recipe, trainer, start.folder.path())) console.print(line);
+  console.print("");
+  for (const std::string& line : plan_lines(start.recipe, trainer, bytes)) console.print(line);
+  console.print("");
+  console.print("Nothing was trained or written (--dry-run).");
+  return {0,
+          {{"parameters", trainer.model().store.parameter_count()},
+           {"steps_per_epoch", trainer.steps_per_epoch()},
+           {"total_steps", trainer.total_steps()},
+           {"estimated_peak_bytes", bytes}}};
+}
 
-int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
+/// One run, new or going on.
+Outcome run_once(TrainOptions options, Console& console) {
   const bool resuming = !options.resume.empty();
+  std::optional<Resumption> resumption;
+  if (resuming) resumption = read_resumption(RunFolder(options.resume));
+  apply_configuration(options, resumption ? &resumption->run.recipe : nullptr);
   check(options);
   if (options.threads) set_threads(static_cast<int>(*options.threads));
-  const StopSignals signals;
-  Console console(people);
 
-  std::optional<Resumption> resumption;
   if (resuming) {
     const RunFolder folder(options.resume);
-    resumption = read_resumption(options, folder);
+    expect_own_options(options, folder, resumption->run);
     const StoredRun& run = resumption->run;
     if (run.finished_steps >= std::min(run.total_steps(), options.max_steps.value_or(run.total_steps()))) {
       const std::vector<EpochMetrics> history = folder.read_metrics();
@@ -204,18 +239,19 @@ int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
                            run.total_steps(), " steps: nothing is left to do."));
       const std::optional<Recipe> config = folder.read_config();
       print_best(folder, history, config ? config->data : "", console);
-      if (options.json) print_outcome(folder, run.finished_steps, run.total_steps(), history, machines);
-      return 0;
+      return {0, outcome_json(folder, run.finished_steps, run.total_steps(), history)};
     }
   }
   Start start = resuming ? start_again(options, RunFolder(options.resume), *resumption) : start_new(options);
   resumption.reset();
+  if (options.dry_run) return show_plan(start, console);
 
   Trainer& trainer = *start.trainer;
+  const bool dynamic = start.recipe.model.dynamic();
   for (const std::string& line : header_lines(start.recipe, trainer, start.folder.path())) console.print(line);
   console.print("");
-  console.print(table_heading(start.recipe.model.dynamic()));
-  for (const EpochMetrics& line : start.history) console.print(table_line(line, start.recipe.model.dynamic()));
+  console.print(table_heading(dynamic, start.recipe.validation > 0));
+  for (const EpochMetrics& line : start.history) console.print(table_line(line, dynamic));
 
   const std::int64_t last_step = std::min(trainer.total_steps(), options.max_steps.value_or(trainer.total_steps()));
   trainer.run(start.folder, last_step, options.log_steps, console, start.history);
@@ -226,9 +262,72 @@ int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
   if (stopped_early)
     console.print(concat("Stopped after step ", trainer.finished_steps(), " of ", trainer.total_steps(),
                          "; go on with: omniconv train --resume ", shell_word(start.folder.path())));
-  if (options.json)
-    print_outcome(start.folder, trainer.finished_steps(), trainer.total_steps(), start.history, machines);
-  return trainer.finished_steps() < last_step ? 128 + StopSignals::received() : 0;
+  return {trainer.finished_steps() < last_step ? 128 + StopSignals::received() : 0,
+          outcome_json(start.folder, trainer.finished_steps(), trainer.total_steps(), start.history)};
+}
+
+/// The runs of a series, one behind the other, each in a folder of its own; those that are there already go on.
+Outcome run_series(const TrainOptions& options, Console& console) {
+  check_series(options);
+  const bool resuming = !options.resume.empty();
+  const std::string series = resuming               ? options.resume
+                             : !options.out.empty() ? options.out
+                                                    : new_run_folder(options.recipe.model.model);
+  for (const std::string& path : options.compare) read_accuracies(path);  // faults of theirs are better found now
+  Outcome outcome;
+  outcome.json["runs"] = nlohmann::ordered_json::array();
+  for (const std::int64_t seed : options.seeds) {
+    TrainOptions one = options;
+    one.seeds.clear();
+    one.compare.clear();
+    one.recipe.seed = seed;
+    one.given.insert("seed");
+    one.out = seed_folder(series, seed);
+    one.resume = resuming && fs::exists(RunFolder(one.out).file(RunFolder::resume_name)) ? one.out : "";
+    console.print(concat("seed     ", seed));
+    const Outcome run = run_once(one, console);
+    console.print("");
+    outcome.json["runs"].push_back(run.json);
+    outcome.exit_code = run.exit_code;
+    if (run.exit_code == 0 && run.json.at("finished") == true) continue;
+    console.print(concat("The series goes on with the same options and --resume ", shell_word(series), '.'));
+    return outcome;
+  }
+
+  const AccuracyBySeed accuracies = read_accuracies(series);
+  std::vector<double> values;
+  for (const std::int64_t seed : options.seeds) {
+    values.push_back(accuracies.at(seed));
+    console.print(text("seed %-6lld test accuracy %.4f", static_cast<long long>(seed), values.back()));
+  }
+  const Spread spread = spread_of(values);
+  console.print(text("mean        test accuracy %.4f, standard deviation %.4f", spread.mean, spread.deviation));
+  outcome.json["mean_test_accuracy"] = spread.mean;
+  outcome.json["standard_deviation"] = spread.deviation;
+  for (const std::string& path : options.compare) {
+    const PairedComparison c = compare(accuracies, path);
+    console.print(text("minus %s: %+.4f, standard deviation %.4f, over %lld seeds; p = %.3g (signs flipped)",
+                       path.c_str(), c.mean, c.deviation, static_cast<long long>(c.pairs), c.p_value));
+    outcome.json["comparisons"].push_back({{"other", path},
+                                           {"pairs", c.pairs},
+                                           {"mean_difference", c.mean},
+                                           {"standard_deviation", c.deviation},
+                                           {"p_value", c.p_value}});
+  }
+  return outcome;
+}
+
+}  // namespace
+
+int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
+  const StopSignals signals;
+  Console console(people);
+  const Outcome outcome = options.seeds.empty() ? run_once(options, console) : run_series(options, console);
+  if (options.json) {
+    std::fprintf(machines, "%s\n", outcome.json.dump().c_str());
+    std::fflush(machines);
+  }
+  return outcome.exit_code;
 }
 
 }  // namespace omniconv

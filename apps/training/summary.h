@@ -12,11 +12,12 @@ namespace omniconv {
 /// Lines in front of a run, at most 80 columns as long as paths are short.
 std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& trainer, const std::string& folder);
 
-/// Heading of the table, and a row of it; T is shown where there are attentions.
-std::string table_heading(bool dynamic);
+/// Heading of the table, and a row of it: T is shown where there are attentions, and of the held-out and the test
+/// images those that the best epoch is chosen by.
+std::string table_heading(bool dynamic, bool validated);
 std::string table_line(const EpochMetrics& metrics, bool dynamic);
 
-/// The metrics whose test accuracy is the highest, the first of equals; `history` is not empty.
+/// The metrics whose chosen_by() is the highest, the first of equals; `history` is not empty.
 const EpochMetrics& best_of(const std::vector<EpochMetrics>& history);
 
 /// `word` as a shell reads it back.

@@ -1,18 +1,36 @@
 #include "apps/training/trainer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
+#include "apps/training/parameter_groups.h"
 #include "apps/training/signals.h"
 #include "apps/training/summary.h"
 #include "apps/training/text.h"
+#include "data/hold_out.h"
 #include "engine/allocator.h"
+#include "kernels/elementwise.h"
 
 namespace omniconv {
 namespace {
 
 constexpr std::string_view where = "train";
+
+/// sum [1] += part [1].
+void add_to(const Tensor& sum, const Tensor& part) {
+  dispatch(where, sum.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::add(part.data<T>(), sum.data<T>(), sum.count(), main_stream());
+  });
+}
+
+std::optional<Dataset> held_out(const Recipe& recipe, ImageData& data) {
+  if (recipe.validation == 0) return std::nullopt;
+  const auto classes = static_cast<std::int64_t>(data.class_names.size());
+  return Dataset(hold_out(data.train, recipe.validation, recipe.stratified, classes));
+}
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -20,26 +38,44 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, kernels::ClassificationTotals* totals) {
+Tensor add_gradients(const Model& model, const Sgd& sgd, const Batch& batch, ops::LossOptions options,
+                     kernels::ClassificationTotals* totals) {
   Tape tape;
-  model.store.begin_gradients();
+  options.other_labels = batch.other_labels;
+  options.own_share = batch.own_share;
   const Variable logits = model.net.forward(model.pass(tape, true), Variable(batch.images));
-  const Variable loss = ops::cross_entropy(tape, logits, batch.labels, totals);
+  const Variable loss = ops::cross_entropy(tape, logits, batch.labels, totals, options);
   tape.backward(loss, sgd.loss_gradient());
-  model.store.finish_gradients();
-  sgd.step();
   return loss.value();
 }
 
-Trainer::Trainer(const Recipe& recipe, const ImageData& data)
+Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, kernels::ClassificationTotals* totals) {
+  model.store.begin_gradients();
+  const Tensor loss = add_gradients(model, sgd, batch, {}, totals);
+  model.store.finish_gradients();
+  sgd.step();
+  return loss;
+}
+
+Trainer::Trainer(const Recipe& recipe, ImageData data)
     : recipe_(recipe),
       data_fingerprint_(fingerprint(data)),
+      validation_(held_out(recipe, data)),
       train_(data.train),
       test_(data.test),
       ranges_(batch_ranges(data.train.count(), recipe.batch_size, true)),
       model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
       losses_(Tensor::zeros({steps_per_epoch()}, model_.store.dtype())) {
+  if (recipe.clip_norm > 0) sgd_.clip_gradients(recipe.clip_norm);
+  if (!recipe.no_decay.empty() || !recipe.stages.empty())
+    sgd_.use_groups(group_settings(recipe.weight_decay, TrainedPart::all),
+                    parameter_groups(model_.store, recipe.no_decay));
+  if (recipe.temperature_guard) {
+    guard_ = Tensor::zeros({5}, DType::f64);
+    model_.set_temperature(recipe.temperature.start);
+  }
+  if (recipe.ema > 0) average_.emplace(model_.store, recipe.ema);
   const bool norm_over_batch = recipe.model.dynamic() && recipe.model.attention_norm == AttentionNorm::batch;
   expect(train_.count() >= 2 || !norm_over_batch, where,
          "expected at least 2 training images for the attention's batch norm, got 1: take more data or "
@@ -53,11 +89,19 @@ void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_step
   while (step_ < last_step && StopSignals::received() == 0) {
     train_epoch(last_step, log ? &*log : nullptr, console);
     if (StopSignals::received() != 0) console.print("Stopping: evaluating and saving (a second signal stops at once).");
+    // What was trained at the temperature of the last step is evaluated at it, too.
+    const double next_temperature = model_.temperature.to_doubles()[0];
+    model_.set_temperature(temperature_);
+    if (average_) average_->exchange();
     history.push_back(evaluate_epoch(console));
+    SafetensorsFile current = model_file(model_, temperature_);
+    if (stage_ != nullptr) current.metadata["stage"] = stage_->name;
+    if (average_) average_->exchange();
+    model_.set_temperature(next_temperature);
 
     // resume.safetensors comes last: until it is there, the run stands where it stood before, and goes on from there.
-    const SafetensorsFile current = model_file(model_, temperature_);
-    keep_best(folder, current, history.back().test_accuracy);
+    keep_best(folder, current, history.back().chosen_by());
+    if (validation_ && step_ == total_steps()) test_best(folder, history.back(), console);
     folder.write(RunFolder::last_name, current);
     folder.write_metrics(history);
     folder.write(RunFolder::resume_name, resume_file());
@@ -66,33 +110,87 @@ void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_step
   }
 }
 
+void Trainer::guard_temperature(const Tensor& loss) {
+  static_assert(sizeof(kernels::GuardState) == 5 * sizeof(double));
+  dispatch(where, loss.dtype(), [&](auto zero) {
+    kernels::guard_temperature(loss.data<decltype(zero)>(), path_of(recipe_.temperature, steps_per_epoch()),
+                               reinterpret_cast<kernels::GuardState*>(guard_.data<double>()),
+                               model_.temperature.data<double>(), main_stream());
+  });
+}
+
+Tensor Trainer::order_of(std::int64_t epoch) const {
+  return Tensor::from_host(epoch_order(train_.count(), static_cast<std::uint64_t>(recipe_.seed),
+                                       static_cast<std::uint64_t>(epoch), recipe_.shuffle));
+}
+
+void Trainer::for_each_part(std::int64_t finished_steps, const Tensor& order,
+                            const std::function<void(const Batch&)>& body) {
+  const std::int64_t steps = steps_per_epoch();
+  const auto seed = static_cast<std::uint64_t>(recipe_.seed);
+  kernels::Variation variation;
+  variation.crop = recipe_.augment;
+  variation.flip = recipe_.augment ? recipe_.flip : kernels::Flip::never;
+  variation.cutout = recipe_.cutout;
+  variation.seed = seed;
+  variation.epoch = static_cast<std::uint64_t>(finished_steps / steps);
+  const bool mixes = recipe_.mixing.enabled();
+  const Tensor mix = mixes ? device_mix(draw_mix(recipe_.mixing, seed, finished_steps)) : Tensor();
+  if (!guard_.defined()) {
+    temperature_ = temperature_at(recipe_, finished_steps, steps);
+    model_.set_temperature(temperature_);
+  }
+
+  const BatchRange& range = ranges_[static_cast<std::size_t>(finished_steps % steps)];
+  // The batch at the end may be too small for so many parts: a batch norm needs two images.
+  const std::int64_t part_size =
+      std::max<std::int64_t>(2, (range.size() + recipe_.accumulate - 1) / recipe_.accumulate);
+  std::int64_t pass = finished_steps * recipe_.accumulate;  // every forward pass drops values of its own
+  for (const BatchRange& part : batch_ranges(range.size(), part_size, true)) {
+    model_.set_step(pass++);
+    body(train_.gather(order.view(range.begin + part.begin, {part.size()}), recipe_.precision, variation, mix));
+  }
+}
+
+void Trainer::train_step(const Tensor& order) {
+  const std::int64_t position = step_ % steps_per_epoch();
+  const ops::LossOptions options{.smoothing = recipe_.label_smoothing,
+                                 .mean_over = ranges_[static_cast<std::size_t>(position)].size()};
+  const Tensor loss = losses_.view(position, {1});
+  sgd_.set_learning_rate(learning_rate_at(recipe_, step_, steps_per_epoch()));
+  if (const Stage* const stage = stage_of(recipe_, step_, steps_per_epoch()); stage != stage_) {
+    stage_ = stage;
+    sgd_.set_groups(group_settings(recipe_.weight_decay, stage->train));
+  }
+  loss.set_zero();
+  model_.store.begin_gradients();
+  within_memory(recipe_.batch_size, [&] {
+    for_each_part(step_, order,
+                  [&](const Batch& part) { add_to(loss, add_gradients(model_, sgd_, part, options, totals_.data())); });
+  });
+  model_.store.finish_gradients();
+  sgd_.halt_unless_finite(loss);
+  sgd_.step();
+  if (guard_.defined()) guard_temperature(loss);
+  ++step_;
+  if (average_) average_->update(step_);
+}
+
 void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console) {
   const std::int64_t epoch = step_ / steps_per_epoch();
-  const auto seed = static_cast<std::uint64_t>(recipe_.seed);
-  const Augmentation augmentation{recipe_.augment, seed, static_cast<std::uint64_t>(epoch)};
-  const Tensor order =
-      Tensor::from_host(epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle));
+  const Tensor order = order_of(epoch);
   if (step_ % steps_per_epoch() == 0) totals_.write({});
-  sgd_.set_learning_rate(learning_rate_at(recipe_, epoch));
   speed_.start();
 
   const std::int64_t end = std::min(last_step, (epoch + 1) * steps_per_epoch());
   while (step_ < end && StopSignals::received() == 0) {
-    const std::int64_t position = step_ % steps_per_epoch();
-    const BatchRange& range = ranges_[static_cast<std::size_t>(position)];
-    temperature_ = temperature_at(recipe_.temperature, step_, steps_per_epoch());
-    model_.set_temperature(temperature_);
-    model_.set_step(step_);
-    const Tensor loss = within_memory(recipe_.batch_size, [&] {
-      const Batch batch = train_.gather(order.view(range.begin, {range.size()}), recipe_.precision, augmentation);
-      return train_on_batch(model_, sgd_, batch, totals_.data());
-    });
-    losses_.view(position, {1}).copy_from(loss);
-    ++step_;
-    speed_.count(range.size());
+    const std::int64_t batch = ranges_[static_cast<std::size_t>(step_ % steps_per_epoch())].size();
+    train_step(order);
+    speed_.count(batch);
     if (console.due()) look(log, console, last_step);
   }
   look(log, console, last_step);
+  if (guard_.defined()) temperature_ = guard_.to_doubles()[4];
   epoch_speed_ = speed_.images_per_second();
 }
 
@@ -108,8 +206,9 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
   losses.resize(good);
   if (log != nullptr) log->append(seen_steps_ + 1, losses, recipe_.precision);
   seen_steps_ += static_cast<std::int64_t>(good);
-  expect(seen_steps_ == step_, where, "expected a finite loss, got ", bad, " at step ", seen_steps_ + 1,
-         ": try a lower --lr than ", recipe_.lr, "; the run's files are those of the epoch before");
+  if (seen_steps_ != step_)
+    fail(where, "expected a finite loss, got ", bad, " at step ", seen_steps_ + 1, ": ", fault_of(seen_steps_),
+         "; try a lower --lr than ", recipe_.lr, " or --clip-norm; the run's files are those of the epoch before");
 
   const kernels::ClassificationTotals totals = totals_.read();
   const double speed = speed_.images_per_second();
@@ -123,30 +222,86 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
                       .loss = totals.loss_sum / totals.count,
                       .accuracy = totals.correct / totals.count,
                       .images_per_second = speed,
-                      .seconds_left = (speed > 0 ? images_left / speed : 0) + evaluations_left * evaluation_seconds_});
+                      .seconds_left = (speed > 0 ? images_left / speed : 0) + evaluations_left * evaluation_seconds_,
+                      .stage = stage_name()});
+}
+
+std::string Trainer::fault_of(std::int64_t finished_steps) {
+  const auto is_finite = [](double value) { return std::isfinite(value); };
+  for (const ParameterStore::Entry& entry : model_.store.entries()) {
+    const std::vector<double> values = entry.variable.value().to_doubles();
+    if (entry.trained && !std::all_of(values.begin(), values.end(), is_finite))
+      return concat("values of ", entry.spec.name, " were not finite before it");
+  }
+  // Since then no step has changed the weights, so the same batch leads to the same values again.
+  std::string layer;
+  for_each_part(finished_steps, order_of(finished_steps / steps_per_epoch()), [&](const Batch& part) {
+    Tape tape;
+    const Variable logits = model_.net.forward(model_.pass(tape, true), Variable(part.images));
+    if (layer.empty()) layer = tape.first_not_finite();
+  });
+  return concat(layer.empty() ? "the loss itself" : layer, " made the first value that is not finite");
+}
+
+std::string Trainer::stage_name() const {
+  const Stage* const stage = stage_of(recipe_, step_ - 1, steps_per_epoch());
+  return stage == nullptr ? "" : stage->name;
+}
+
+bool Trainer::reads_test() const {
+  if (!validation_ || step_ == total_steps()) return true;
+  const std::int64_t steps = steps_per_epoch();
+  return recipe_.test_every > 0 && step_ % steps == 0 && step_ / steps % recipe_.test_every == 0;
+}
+
+Evaluation Trainer::evaluate_on(const Dataset& dataset, const char* name, Console& console) {
+  const Evaluation result = evaluate(model_, dataset, evaluation_batch_size, {}, [&](std::int64_t done) {
+    if (console.due())
+      console.show(text("evaluating: %s of %s images", grouped(done).c_str(), grouped(dataset.count()).c_str()));
+  });
+  expect(std::isfinite(result.loss), where, "expected a finite ", name, " loss, got ", result.loss, " after step ",
+         step_, ": try a lower --lr than ", recipe_.lr, "; the run's files are those of the epoch before");
+  return result;
+}
+
+/// The test set's figures for best.safetensors, which was chosen without it.
+void Trainer::test_best(const RunFolder& folder, EpochMetrics& metrics, Console& console) {
+  if (best_->step == step_) {
+    metrics.best_test_loss = metrics.test_loss;
+    metrics.best_test_accuracy = metrics.test_accuracy;
+    return;
+  }
+  console.show("evaluating the best epoch on the test images");
+  const LoadedModel best = load_model(folder.file(RunFolder::best_name), recipe_.precision);
+  const Evaluation test = evaluate(*best.model, test_);
+  metrics.best_test_loss = test.loss;
+  metrics.best_test_accuracy = test.accuracy;
 }
 
 EpochMetrics Trainer::evaluate_epoch(Console& console) {
   const auto start = std::chrono::steady_clock::now();
-  const Evaluation test = evaluate(model_, test_, evaluation_batch_size, {}, [&](std::int64_t done) {
-    if (console.due())
-      console.show(text("evaluating: %s of %s images", grouped(done).c_str(), grouped(test_.count()).c_str()));
-  });
+  EpochMetrics metrics;
+  if (validation_) {
+    const Evaluation held_out = evaluate_on(*validation_, "validation", console);
+    metrics.val_loss = held_out.loss;
+    metrics.val_accuracy = held_out.accuracy;
+  }
+  if (reads_test()) {
+    const Evaluation test = evaluate_on(test_, "test", console);
+    metrics.test_loss = test.loss;
+    metrics.test_accuracy = test.accuracy;
+  }
   evaluation_seconds_ = seconds_since(start);
-  expect(std::isfinite(test.loss), where, "expected a finite test loss, got ", test.loss, " after step ", step_,
-         ": try a lower --lr than ", recipe_.lr, "; the run's files are those of the epoch before");
 
   const kernels::ClassificationTotals train = totals_.read();
   const std::int64_t epoch = (step_ - 1) / steps_per_epoch();
-  EpochMetrics metrics;
   metrics.epoch = epoch + 1;
   metrics.step = step_;
-  metrics.lr = learning_rate_at(recipe_, epoch);
+  metrics.stage = stage_name();
+  metrics.lr = learning_rate_at(recipe_, step_ - 1, steps_per_epoch());
   metrics.temperature = temperature_;
   metrics.train_loss = train.loss_sum / train.count;
   metrics.train_accuracy = train.correct / train.count;
-  metrics.test_loss = test.loss;
-  metrics.test_accuracy = test.accuracy;
   metrics.images_per_second = epoch_speed_;
   if (const std::optional<LossScaler>& scaler = sgd_.loss_scaler()) {
     const LossScaler::State state = scaler->read();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,23 +16,32 @@
 #include "apps/training/speed.h"
 #include "apps/training/totals.h"
 #include "data/batches.h"
+#include "engine/ops/functions.h"
 #include "engine/optimizer.h"
+#include "engine/weight_average.h"
 
 namespace omniconv {
 
-/// One optimizer step: forward, loss, backward, SGD. `totals` grows by the batch. Returns the loss [1].
+/// Forward, loss and backward from sgd.loss_gradient(): adds to the gradients since begin_gradients(). `options` say
+/// what the batch does not; `totals` (or nullptr) grows by the batch. Returns the loss [1].
+Tensor add_gradients(const Model& model, const Sgd& sgd, const Batch& batch, ops::LossOptions options,
+                     kernels::ClassificationTotals* totals);
+
+/// One optimizer step: forward, loss, backward, SGD. Returns the loss [1].
 Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, kernels::ClassificationTotals* totals);
 
 /// A model in training, with everything that decides how it goes on.
 class Trainer {
  public:
   /// `recipe.model.classes` must be those of `data`. @throws Error if the data cannot be trained on.
-  Trainer(const Recipe& recipe, const ImageData& data);
+  Trainer(const Recipe& recipe, ImageData data);
 
   Model& model() { return model_; }
   const Model& model() const { return model_; }
+  const Sgd& sgd() const { return sgd_; }
   std::int64_t train_count() const { return train_.count(); }
   std::int64_t test_count() const { return test_.count(); }
+  std::int64_t validation_count() const { return validation_ ? validation_->count() : 0; }
   std::int64_t steps_per_epoch() const { return static_cast<std::int64_t>(ranges_.size()); }
   std::int64_t total_steps() const { return steps_per_epoch() * recipe_.epochs; }
   std::int64_t finished_steps() const { return step_; }
@@ -52,17 +62,33 @@ class Trainer {
     std::int64_t step;
   };
 
+  /// The images of epoch `epoch` (from 0) in the order of their use, i32 [train_count()].
+  Tensor order_of(std::int64_t epoch) const;
+  /// Calls `body` with the parts of the batch of the step that follows `finished_steps` finished ones, at its
+  /// temperature; `order` is its epoch's.
+  void for_each_part(std::int64_t finished_steps, const Tensor& order, const std::function<void(const Batch&)>& body);
+  void train_step(const Tensor& order);
+  /// Why the loss of the step that follows `finished_steps` finished ones is not finite: the first layer to blame.
+  std::string fault_of(std::int64_t finished_steps);
   void train_epoch(std::int64_t last_step, StepLog* log, Console& console);
   void look(StepLog* log, Console& console, std::int64_t last_step);
   EpochMetrics evaluate_epoch(Console& console);
+  void guard_temperature(const Tensor& loss);
+  void restore_guard(const SafetensorsFile& file, const std::string& source);
+  std::string stage_name() const;
+  bool reads_test() const;
+  Evaluation evaluate_on(const Dataset& dataset, const char* name, Console& console);
+  void test_best(const RunFolder& folder, EpochMetrics& metrics, Console& console);
   void keep_best(const RunFolder& folder, const SafetensorsFile& current, double accuracy);
 
   Recipe recipe_;
   std::string data_fingerprint_;
+  std::optional<Dataset> validation_;  // images of the training set that are held out
   Dataset train_, test_;
   std::vector<BatchRange> ranges_;
   Model model_;
   Sgd sgd_;
+  std::optional<WeightAverage> average_;  // with --ema
 
   std::int64_t step_ = 0;     // finished optimizer steps of the run: its whole position
   DeviceTotals totals_;       // of the epoch in progress
@@ -70,9 +96,11 @@ class Trainer {
   std::optional<SafetensorsFile>
       displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
 
-  Tensor losses_;                // [steps per epoch]: each step's loss of the epoch in progress
-  std::int64_t seen_steps_ = 0;  // those whose loss was read
-  double temperature_ = 1;       // of the last step
+  Tensor losses_;                 // [steps per epoch]: each step's loss of the epoch in progress
+  std::int64_t seen_steps_ = 0;   // those whose loss was read
+  Tensor guard_;                  // with --temperature-guard: one kernels::GuardState, as f64 [5]
+  double temperature_ = 1;        // of the last step
+  const Stage* stage_ = nullptr;  // that the optimizer is set to
   SpeedMeter speed_;
   double epoch_speed_ = 0;  // images per second of the epoch just trained
   double evaluation_seconds_ = 0;

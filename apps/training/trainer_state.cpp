@@ -1,8 +1,10 @@
 // A run's state as resume.safetensors holds it.
 //
-// Tensors: the model's under their names, the optimizer's velocity behind "optimizer.", the totals of the epoch in
-// progress as "run.totals", in f16 the state of loss scaling as "run.loss_scale", and sometimes a displaced best model
-// behind "best.". The rest is JSON in the metadata.
+// Tensors: the model's under their names, the optimizer's velocity behind "optimizer.", with --ema the averages behind
+// "ema.", the totals of the epoch in progress as "run.totals", in f16 the state of loss scaling as "run.loss_scale",
+// that of the temperature's guard as "run.temperature_guard", and sometimes a displaced best model behind "best.". The
+// rest is JSON in the metadata.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -16,9 +18,11 @@ namespace {
 
 constexpr std::string_view where = "resume";
 constexpr std::string_view optimizer_prefix = "optimizer.";
+constexpr std::string_view average_prefix = "ema.";
 constexpr std::string_view best_prefix = "best.";
 constexpr const char* totals_name = "run.totals";
 constexpr const char* loss_scale_name = "run.loss_scale";  // scale, good steps, skipped steps
+constexpr const char* guard_name = "run.temperature_guard";
 
 using Tensors = std::map<std::string, HostTensor>;
 
@@ -67,6 +71,11 @@ LossScaler::State loss_scale_of(const Tensors& tensors, const std::string& sourc
 SafetensorsFile Trainer::resume_file() const {
   SafetensorsFile file{model_.store.state(), {}};
   add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(sgd_.velocity()));
+  if (average_) {
+    average_->exchange();
+    add_with_prefix(file.tensors, average_prefix, model_.store.state());
+    average_->exchange();
+  }
   const kernels::ClassificationTotals totals = totals_.read();
   file.tensors.emplace(totals_name, make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
   if (const std::optional<LossScaler>& scaler = sgd_.loss_scaler()) {
@@ -75,6 +84,7 @@ SafetensorsFile Trainer::resume_file() const {
                                                                     static_cast<double>(state.skipped_steps)},
                                                                    {3}));
   }
+  if (guard_.defined()) file.tensors.emplace(guard_name, make_host_tensor(guard_.to_doubles(), {5}));
 
   // Where the data lie is the machine's affair; what they are belongs to the run.
   Recipe recipe = recipe_;
@@ -107,20 +117,32 @@ StoredRun stored_run(const SafetensorsFile& file, const std::string& source) {
   return run;
 }
 
+void Trainer::restore_guard(const SafetensorsFile& file, const std::string& source) {
+  const auto found = file.tensors.find(guard_name);
+  expect(found != file.tensors.end() && found->second.shape == Shape{5}, where, source, ": expected a tensor ",
+         guard_name, " [5], got none");
+  const std::vector<double> values = to_doubles(found->second, guard_name);
+  expect(std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); }), where, source,
+         ": expected finite values in ", guard_name);
+  guard_.copy_from_host(values.data());
+  model_.set_temperature(kernels::temperature_on(path_of(recipe_.temperature, steps_per_epoch()), values[0]));
+}
+
 void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
   const StoredRun run = stored_run(file, source);
   expect(run.data_fingerprint == data_fingerprint_ && run.steps_per_epoch == steps_per_epoch(), where, source,
          ": expected the data that the run was trained on, got others in ", recipe_.data,
          ": give their folder with --data");
   const Tensors velocity = with_prefix(file.tensors, optimizer_prefix);
+  const Tensors average = with_prefix(file.tensors, average_prefix);
   const Tensors best = with_prefix(file.tensors, best_prefix);
   const auto totals = three_numbers(file.tensors, totals_name, source);
   std::optional<LossScaler::State> loss_scale;
   if (sgd_.loss_scaler()) loss_scale = loss_scale_of(file.tensors, source);
   Tensors weights;
   for (const auto& [name, tensor] : file.tensors) {
-    if (name != totals_name && name != loss_scale_name && !name.starts_with(optimizer_prefix) &&
-        !name.starts_with(best_prefix))
+    if (name != totals_name && name != loss_scale_name && name != guard_name && !name.starts_with(optimizer_prefix) &&
+        !name.starts_with(average_prefix) && !name.starts_with(best_prefix))
       weights.emplace(name, tensor);
   }
 
@@ -131,6 +153,12 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
   } catch (const nlohmann::json::exception& error) {
     fail(where, source, ": expected the state of a run, got: ", error.what());
   }
+  if (average_) {
+    average_->exchange();
+    model_.store.load_state(average, source);
+    average_->exchange();
+  }
+  if (guard_.defined()) restore_guard(file, source);
   model_.store.load_state(weights, source);
   model_.store.load_state_of(sgd_.velocity(), velocity, source);
   if (loss_scale) sgd_.loss_scaler()->write(*loss_scale);

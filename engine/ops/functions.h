@@ -46,8 +46,7 @@ struct BatchNormMode {
 /// empty, gamma, beta, running_mean, running_var [C]. The running statistics are updated in place where the batch's
 /// are used. @throws Error when a batch of one row is normalised by its own statistics.
 Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input, const Variable& residual,
-                    const Variable& gamma, const Variable& beta, const Tensor& running_mean,
-                    const Tensor& running_var);
+                    const Variable& gamma, const Variable& beta, const Tensor& running_mean, const Tensor& running_var);
 
 /// Layer norm over the features of input [N, A], with optional ReLU; gamma, beta [A].
 Variable layer_norm(Tape& tape, double epsilon, bool relu, const Variable& input, const Variable& gamma,
@@ -78,9 +77,17 @@ Attentions attentions(const AttentionLogits& logits, const Tensor& temperature);
 Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
                    const AttentionLogits& logits, const Tensor& temperature);
 
+/// What makes a loss another one than the mean over its samples against hard labels.
+struct LossOptions {
+  double smoothing = 0;        ///< the part of the target that is spread evenly over the classes, in [0, 1)
+  Tensor other_labels = {};    ///< i32 [N], the labels that samples are mixed with, or nothing
+  Tensor own_share = {};       ///< f64 [1], with other_labels: the part of the target that is the sample's own label's
+  std::int64_t mean_over = 0;  ///< samples that the loss is the mean over, of which these are a part; 0: just these
+};
+
 /// loss [1] = mean over the samples of the softmax cross-entropy of logits [N, C] against labels i32 [N].
 /// `totals` (device memory, or nullptr) grows by the batch's loss, hits and count.
-Variable cross_entropy(Tape& tape, const Variable& logits, const Tensor& labels,
-                       kernels::ClassificationTotals* totals);
+Variable cross_entropy(Tape& tape, const Variable& logits, const Tensor& labels, kernels::ClassificationTotals* totals,
+                       const LossOptions& options = {});
 
 }  // namespace omniconv::ops

@@ -54,6 +54,7 @@ TEST_CASE("a run in 16 bits that stops and goes on ends in the bits of one that 
   const DType precision = GENERATE(DType::bf16, DType::f16);
   const TemporaryFolder folder;
   TrainOptions whole = small_options(write_small_data(folder), folder.file("whole"));
+  if (GENERATE(false, true)) refine(whole.recipe);
   whole.recipe.precision = precision;
   REQUIRE(train_quietly(whole) == 0);
 

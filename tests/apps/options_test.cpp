@@ -27,9 +27,18 @@ Recipe unusual_recipe() {
   recipe.momentum = 0.7;
   recipe.weight_decay = 1e-4 / 3;
   recipe.nesterov = true;
-  recipe.temperature = {29.5, 1.25, 6};
+  recipe.warmup = 2;
+  recipe.label_smoothing = 0.1;
+  recipe.clip_norm = 2.5;
+  recipe.no_decay = {"bn", "bias"};
+  recipe.ema = 0.999;
+  recipe.accumulate = 3;
+  recipe.temperature_guard = true;
+  recipe.temperature = {29.5, 1.25, 6, TemperatureShape::harmonic};
   recipe.seed = 1234567890123;
-  recipe.augment = false;
+  recipe.flip = kernels::Flip::alternating;
+  recipe.cutout = 8;
+  recipe.mixing = {0.2, 1};
   recipe.shuffle = false;
   recipe.precision = DType::f64;
   return recipe;
@@ -55,6 +64,10 @@ TEST_CASE("JSON that is no recipe is refused with the file's name and the reason
   json = to_json(Recipe{});
   json["epochs"] = 0;
   CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a"); }), ContainsSubstring("--epochs of 1 to"));
+  for (const nlohmann::json& wrong : {nlohmann::json(2.5), nlohmann::json(true), nlohmann::json("2")}) {
+    json["epochs"] = wrong;
+    CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a"); }), StartsWith("[config] a: expected"));
+  }
 }
 
 TEST_CASE("a usual recipe and an unusual one are accepted") {
@@ -82,6 +95,36 @@ TEST_CASE("impossible values are refused by name") {
       {[=](Recipe& r) { r.momentum = nan; }, "--momentum in [0, 1), got nan"},
       {[](Recipe& r) { r.weight_decay = -1e-9; }, "a finite --weight-decay of at least 0, got -1e-09"},
       {[](Recipe& r) { r.momentum = 0, r.nesterov = true; }, "--momentum above 0 with --nesterov, got 0"},
+      {[](Recipe& r) { r.warmup = 200; }, "--warmup of at least 0 and below the 200 epochs, got 200"},
+      {[](Recipe& r) { r.warmup = -1; }, "got -1"},
+      {[](Recipe& r) { r.label_smoothing = 1; }, "--label-smoothing in [0, 1), got 1"},
+      {[=](Recipe& r) { r.label_smoothing = nan; }, "--label-smoothing in [0, 1), got nan"},
+      {[](Recipe& r) { r.clip_norm = -1; }, "a finite --clip-norm of at least 0, got -1"},
+      {[=](Recipe& r) { r.clip_norm = nan; }, "a finite --clip-norm of at least 0, got nan"},
+      {[](Recipe& r) {
+         r.no_decay = {"bn", "weights"};
+       },
+       "--no-decay bn, bias or bn,bias, got \"weights\""},
+      {[](Recipe& r) {
+         r.no_decay = {"bn", "bn"};
+       },
+       "got \"bn\" twice"},
+      {[](Recipe& r) { r.ema = 1; }, "--ema in [0, 1), got 1"},
+      {[](Recipe& r) {
+         r.temperature_guard = true, r.temperature = {4, 4, 0};
+       },
+       "--temperature-guard with an attention and a temperature that changes, got od_resnet18 at 4"},
+      {[](Recipe& r) { r.temperature_guard = true, r.epochs = 3, r.stages = progressive_stages(3, {}); },
+       "--temperature-guard or --stages, got both"},
+      {[](Recipe& r) { r.accumulate = 0; }, "--accumulate of 1 to the batch size of 128, got 0"},
+      {[](Recipe& r) { r.accumulate = 129; }, "--accumulate of 1 to the batch size of 128, got 129"},
+      {[](Recipe& r) { r.accumulate = 65; }, "parts of at least 2 images with --accumulate, got 65 parts of 128"},
+      {[](Recipe& r) { r.cutout = -1; }, "--cutout of at least 0, got -1"},
+      {[](Recipe& r) { r.mixing.mixup = -0.1; }, "--mixup in [0, 4], got -0.1"},
+      {[=](Recipe& r) { r.mixing.cutmix = nan; }, "--cutmix in [0, 4], got nan"},
+      {[](Recipe& r) { r.augment = false, r.cutout = 8; }, "--no-augment without --cutout"},
+      {[](Recipe& r) { r.augment = false, r.mixing.mixup = 1; }, "--no-augment without --cutout, --mixup"},
+      {[](Recipe& r) { r.augment = false, r.flip = kernels::Flip::alternating; }, "--no-augment without"},
       {[](Recipe& r) { r.seed = -1; }, "--seed of at least 0, got -1"},
       {[](Recipe& r) { r.lr_factor = 0; }, "a finite --lr-factor above 0, got 0"},
       {[](Recipe& r) { r.lr_milestones = {1}; }, "got --lr-schedule cosine with them"},
@@ -135,6 +178,9 @@ TEST_CASE("words of options are parsed or refused") {
   CHECK_THAT(message_of<UsageError>([] { parse_precision("int8"); }),
              ContainsSubstring("f32, bf16, f16 or f64, got \"int8\""));
   CHECK_THROWS_AS(parse_precision("i64"), UsageError);
+  CHECK_THAT(message_of<UsageError>([] { parse_flip("up"); }),
+             ContainsSubstring("--flip random, alternating or never, got \"up\""));
+  for (const char* flip : {"random", "alternating", "never"}) CHECK(name_of(parse_flip(flip)) == flip);
   CHECK_THAT(message_of<UsageError>([] { parse_downsample("no"); }), ContainsSubstring("odconv or static, got \"no\""));
   CHECK_THAT(message_of<UsageError>([] { parse_learning_rate_schedule("flat"); }),
              ContainsSubstring("cosine or step, got \"flat\""));
@@ -144,11 +190,18 @@ TEST_CASE("words of options are parsed or refused") {
 TEST_CASE("the learning rate follows the schedule that the recipe names") {
   Recipe recipe;
   recipe.epochs = 4;
-  CHECK(learning_rate_at(recipe, 2) == Approx(0.05));
+  CHECK(learning_rate_at(recipe, 20, 10) == Approx(0.05));
+  CHECK(learning_rate_at(recipe, 29, 10) == Approx(0.05));
+  recipe.warmup = 2;
+  CHECK(learning_rate_at(recipe, 0, 10) == Approx(0.1 / 20));
+  CHECK(learning_rate_at(recipe, 9, 10) == Approx(0.1 * 10 / 20));
+  CHECK(learning_rate_at(recipe, 10, 10) == Approx(0.1 * 0.85355339 * 11 / 20));
+  CHECK(learning_rate_at(recipe, 20, 10) == Approx(0.05));
+  recipe.warmup = 0;
   recipe.lr_schedule = LearningRateSchedule::step;
   recipe.lr_milestones = {1, 3};
-  CHECK(learning_rate_at(recipe, 0) == 0.1);
-  CHECK(learning_rate_at(recipe, 3) == Approx(0.001));
+  CHECK(learning_rate_at(recipe, 0, 10) == 0.1);
+  CHECK(learning_rate_at(recipe, 30, 10) == Approx(0.001));
 }
 
 TEST_CASE("differences name both values, and only of the options that were given") {
@@ -156,9 +209,9 @@ TEST_CASE("differences name both values, and only of the options that were given
   const Recipe asked = unusual_recipe();
   CHECK(differences(asked, run, {}).empty());
   CHECK(differences(asked, run, {"epochs"}) == std::vector<std::string>{"--epochs 17 instead of 200"});
-  CHECK(differences(asked, run, {"augment", "nesterov", "weight_decay", "temperature"}) ==
-        std::vector<std::string>{"--no-augment on instead of off", "--nesterov on instead of off",
-                                 "--temperature 29.5:1.25:6 instead of 30:1:10",
+  CHECK(differences(asked, run, {"shuffle", "nesterov", "weight_decay", "temperature"}) ==
+        std::vector<std::string>{"--nesterov on instead of off", "--no-shuffle on instead of off",
+                                 "--temperature 29.5:1.25:6:harmonic instead of 30:1:10",
                                  "--weight-decay 3.3333333333333335e-05 instead of 0.0005"});
   CHECK(differences(run, run, {"epochs", "lr"}).empty());
 }

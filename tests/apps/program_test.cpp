@@ -3,7 +3,11 @@
 
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
+#include <functional>
 #include <map>
+#include <set>
+#include <sstream>
 #include <thread>
 
 #include "engine/safetensors.h"
@@ -27,6 +31,79 @@ TEST_CASE("help and version exit with 0") {
   }
   CHECK(run({"--version"}).exit_code == 0);
   CHECK_THAT(run({"--version"}).out, StartsWith("omniconv "));
+}
+
+/// Names of options in a text, such as "--batch-size", of the lines that `is_row` picks.
+std::set<std::string> options_in(const std::string& text, const std::function<bool(const std::string&)>& is_row) {
+  std::set<std::string> names;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (!is_row(line)) continue;
+    const std::size_t begin = line.find("--");
+    const std::size_t end = line.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-", begin);
+    names.insert(line.substr(begin, end - begin));
+  }
+  return names;
+}
+
+/// The part of docs/cli.md under `heading`, up to the next of its kind.
+std::string section_of(const std::string& text, const std::string& heading) {
+  const std::size_t begin = text.find("\n## " + heading + '\n');
+  REQUIRE(begin != std::string::npos);
+  return text.substr(begin, text.find("\n## ", begin + 1) - begin);
+}
+
+TEST_CASE("docs/cli.md lists the options of every command, no more and no less") {
+  const std::string docs = read_text(OMNICONV_DOCS "/cli.md");
+  const auto is_row = [](const std::string& line) { return line.starts_with("| `--"); };
+  const auto is_option = [](const std::string& line) { return line.find_first_not_of(' ') == line.find("--"); };
+  const std::set<std::string> model = options_in(section_of(docs, "Options that choose a model"), is_row);
+  CHECK(model.size() >= 7);
+  std::istringstream lines(run({"--help"}).out);
+  bool listing = false;
+  int commands = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("Subcommands")) listing = true;
+    if (!listing || !line.starts_with("  ")) continue;
+    const std::string command = line.substr(2, line.find(' ', 2) - 2);
+    if (command.empty()) continue;
+    INFO(command);
+    const std::string section = section_of(docs, "`omniconv " + command + '`');
+    std::set<std::string> documented = options_in(section, is_row);
+    std::set<std::string> offered = options_in(run({command, "--help"}).out, [&](const std::string& text) {
+      return text.find("--") != std::string::npos && is_option(text.substr(0, text.find("--") + 2)) &&
+             !text.starts_with("Usage");
+    });
+    offered.erase("--help");
+    if (offered.contains("--kernels")) documented.insert(model.begin(), model.end());
+    CHECK(documented == offered);
+    ++commands;
+  }
+  CHECK(commands >= 6);
+}
+
+TEST_CASE("help shows defaults") {
+  const std::string help = run({"train", "--help"}).out;
+  for (const char* part : {"=200", "=0.1", "=30:1:10", "=random", "=od_resnet18"})
+    CHECK_THAT(help, ContainsSubstring(part));
+  CHECK_THAT(run({"eval", "--help"}).out, ContainsSubstring("=100"));
+}
+
+TEST_CASE("a shell completes commands, options and files") {
+  const TemporaryFolder folder;
+  const Outcome bash = run({"completion", "bash"}), zsh = run({"completion", "zsh"});
+  CHECK(bash.exit_code == 0);
+  CHECK_THAT(zsh.out, StartsWith("#compdef omniconv\n") && ContainsSubstring("--attention-init"));
+  check_one_line_error({"completion", "fish"}, 2, "expected bash or zsh, got fish");
+  write_text(folder.file("script"), bash.out);
+  write_text(folder.file("ask"),
+             "source " + folder.file("script") +
+                 "\nask() { COMP_WORDS=(omniconv \"$@\"); COMP_CWORD=$#; _omniconv; echo \"${COMPREPLY[*]}\"; }\n"
+                 "ask tr\nask train --attention-\nask eval --tem\ncd " +
+                 folder.path().string() + "\nask eval --checkpoint scr\n");
+  const std::string command = "bash " + folder.file("ask") + " > " + folder.file("answers") + " 2>&1";
+  REQUIRE(std::system(command.c_str()) == 0);
+  CHECK(read_text(folder.file("answers")) == "train\n--attention-norm --attention-init\n--temperature\nscript\n");
 }
 
 TEST_CASE("impossible options exit with 2, one line and no file") {

@@ -34,6 +34,23 @@ inline TrainOptions small_options(const std::string& data, const std::string& ou
   return options;
 }
 
+/// Everything that goes beyond plain SGD with crops and flips, over three epochs.
+inline void refine(Recipe& recipe) {
+  recipe.epochs = 3;
+  recipe.warmup = 1;
+  recipe.label_smoothing = 0.1;
+  recipe.clip_norm = 0.5;
+  recipe.no_decay = {"bn", "bias"};
+  recipe.ema = 0.9;
+  recipe.accumulate = 2;
+  recipe.model.dropout = 0.2;
+  recipe.temperature_guard = true;
+  recipe.temperature = {4, 2, 2, TemperatureShape::harmonic};
+  recipe.flip = kernels::Flip::alternating;
+  recipe.cutout = 8;
+  recipe.mixing = {0.4, 1};
+}
+
 inline TrainOptions resume_options(const std::string& run) {
   TrainOptions options;
   options.resume = run;

@@ -1,5 +1,6 @@
 // Parameters in f32 with a copy in 16 bits, and operations that read activations of 16 bits.
 #include <cmath>
+#include <utility>
 
 #include "engine/ops/functions.h"
 #include "engine/optimizer.h"
@@ -172,6 +173,25 @@ TEST_CASE("an overflow in f16 skips the step, halves the scale and leaves weight
   CHECK(small.store.values().to_doubles() != weights);
   CHECK(sgd.loss_scaler()->read().skipped_steps == 1);
   CHECK(sgd.loss_scaler()->read().good_steps == 1);
+
+  // A step that is skipped halts nothing, whatever the norm that its gradients have; a loss that is no number does.
+  Sgd clipped(small.store, {0.9, 5e-4, false});
+  clipped.set_learning_rate(0.1);
+  clipped.clip_gradients(1);
+  std::vector<double> before = small.store.values().to_doubles();
+  const auto changes_with = [&](float loss, float gradient) {
+    std::vector<float> gradients(static_cast<std::size_t>(small.store.gradients().count()), gradient);
+    small.store.gradients().copy_from_host(gradients.data());
+    clipped.halt_unless_finite(Tensor::from_host(std::vector<float>{loss}));
+    clipped.step();
+    const std::vector<double> after = small.store.values().to_doubles();
+    for (const double value : after) REQUIRE(std::isfinite(value));
+    return std::exchange(before, after) != after;
+  };
+  CHECK_FALSE(changes_with(1, INFINITY));
+  CHECK(changes_with(1, 1));
+  CHECK_FALSE(changes_with(NAN, 1));
+  CHECK_FALSE(changes_with(1, 1));
 
   for (const DType precision : {DType::f32, DType::bf16}) {
     const SmallStore other(precision);

@@ -15,7 +15,9 @@ Variable variable(Shape shape, std::uint64_t seed, double scale = 1) {
   return Variable(uniform_tensor<double>(std::move(shape), seed, scale), true);
 }
 
-Tensor temperature_of(double value) { return Tensor::from_host(std::vector<double>{value}); }
+Tensor temperature_of(double value) {
+  return Tensor::from_host(std::vector<double>{value});
+}
 
 /// Batch-norm parameters and running statistics of `channels`.
 struct Norm {
@@ -83,8 +85,8 @@ TEST_CASE("gradient of batch norm", "[ops]") {
   if (add) inputs.push_back({"residual", residual});
   check_gradients(
       [&](Tape& tape) {
-        return ops::batch_norm(tape, mode, input, add ? residual : Variable(), norm.gamma, norm.beta,
-                               norm.running_mean, norm.running_var);
+        return ops::batch_norm(tape, mode, input, add ? residual : Variable(), norm.gamma, norm.beta, norm.running_mean,
+                               norm.running_var);
       },
       inputs, 1000);
 }
@@ -113,7 +115,8 @@ TEST_CASE("add_bias refuses what does not fit", "[ops]") {
 TEST_CASE("batch norm moves the running statistics as PyTorch does", "[ops]") {
   // Rows 1, 2, 6 have mean 3 and unbiased variance 7.
   const Variable input(Tensor::from_host(std::vector<double>{1, 2, 6}, {3, 1}));
-  const Tensor running_mean = Tensor::from_host(std::vector<double>{1}), running_var = Tensor::from_host(std::vector<double>{2});
+  const Tensor running_mean = Tensor::from_host(std::vector<double>{1}),
+               running_var = Tensor::from_host(std::vector<double>{2});
   const Variable gamma(Tensor::from_host(std::vector<double>{1})), beta(Tensor::from_host(std::vector<double>{0}));
   Tape tape(false);
   ops::batch_norm(tape, {}, input, {}, gamma, beta, running_mean, running_var);
@@ -133,7 +136,11 @@ TEST_CASE("gradient of layer norm", "[ops]") {
 TEST_CASE("gradient of cross-entropy", "[ops]") {
   const Variable logits = variable({6, 5}, 1, 3);
   const Tensor labels = Tensor::from_host(std::vector<std::int32_t>{0, 4, 2, 2, 1, 3});
-  check_gradients([&](Tape& tape) { return ops::cross_entropy(tape, logits, labels, nullptr); },
+  check_gradients([&](Tape& tape) { return ops::cross_entropy(tape, logits, labels, nullptr); }, {{"logits", logits}},
+                  1000);
+  const ops::LossOptions soft{0.1, Tensor::from_host(std::vector<std::int32_t>{3, 1, 2, 2, 4, 0}),
+                              Tensor::from_host(std::vector<double>{0.6}), 11};
+  check_gradients([&](Tape& tape) { return ops::cross_entropy(tape, logits, labels, nullptr, soft); },
                   {{"logits", logits}}, 1000);
 }
 
@@ -156,8 +163,7 @@ TEST_CASE("gradient of od_conv2d, every input and attention branch", "[ops]") {
   INFO("in " << c.in << ", out " << c.out << ", kernel " << c.kernel_size << ", K " << c.kernels << ", stride "
              << c.params.stride << ", groups " << c.params.groups << ", T " << c.temperature);
   const Variable input = variable({samples, 6, 5, c.in}, 1);
-  const Variable weight =
-      variable({c.kernels, c.out, c.kernel_size, c.kernel_size, c.in / c.params.groups}, 2);
+  const Variable weight = variable({c.kernels, c.out, c.kernel_size, c.kernel_size, c.in / c.params.groups}, 2);
   ops::AttentionLogits logits;
   logits.channel = variable({samples, c.in}, 3, 2);
   std::vector<NamedVariable> inputs{{"input", input}, {"weight", weight}, {"channel logits", logits.channel}};
@@ -239,22 +245,27 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
                     ContainsSubstring("[od_conv2d] expected kernel logits for 2 kernels, got none"));
   ops::AttentionLogits logits;
   logits.channel = variable({2, 4}, 3);
-  CHECK_THROWS_WITH(
-      ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 3}, 2), logits, temperature),
-      ContainsSubstring("[od_conv2d] expected channel logits of shape [2, 3], got [2, 4]"));
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 3}, 2), logits, temperature),
+                    ContainsSubstring("[od_conv2d] expected channel logits of shape [2, 3], got [2, 4]"));
   CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 5}, 2), {}, temperature),
                     ContainsSubstring("expected input with 5 channels, got shape [2, 4, 4, 3]"));
   const Norm norm(3);
-  CHECK_THROWS_WITH(ops::batch_norm(tape, {}, variable({1, 3}, 4), {}, norm.gamma, norm.beta, norm.running_mean,
-                                    norm.running_var),
-                    ContainsSubstring("[batch_norm] expected at least 2 rows"));
-  CHECK_THROWS_WITH(ops::batch_norm(tape, {}, variable({2, 4}, 4), {}, norm.gamma, norm.beta, norm.running_mean,
-                                    norm.running_var),
-                    ContainsSubstring("[batch_norm] expected parameters"));
+  CHECK_THROWS_WITH(
+      ops::batch_norm(tape, {}, variable({1, 3}, 4), {}, norm.gamma, norm.beta, norm.running_mean, norm.running_var),
+      ContainsSubstring("[batch_norm] expected at least 2 rows"));
+  CHECK_THROWS_WITH(
+      ops::batch_norm(tape, {}, variable({2, 4}, 4), {}, norm.gamma, norm.beta, norm.running_mean, norm.running_var),
+      ContainsSubstring("[batch_norm] expected parameters"));
   CHECK_THROWS_WITH(ops::layer_norm(tape, 1e-5, false, variable({2, 4}, 4), norm.gamma, norm.beta),
                     ContainsSubstring("[layer_norm] expected gamma and beta of shape [4], got [3] and [3]"));
   CHECK_THROWS_WITH(ops::cross_entropy(tape, image, Tensor::zeros({2}, DType::i32), nullptr),
                     ContainsSubstring("[cross_entropy] expected"));
+  const Variable scores = variable({2, 3}, 5);
+  const Tensor labels = Tensor::zeros({2}, DType::i32);
+  CHECK_THROWS_WITH(ops::cross_entropy(tape, scores, labels, nullptr, {.other_labels = labels}),
+                    ContainsSubstring("expected other labels i32 [N] with their share [1]"));
+  CHECK_THROWS_WITH(ops::cross_entropy(tape, scores, labels, nullptr, {.smoothing = 1}),
+                    ContainsSubstring("expected a smoothing in [0, 1), got 1"));
 }
 
 }  // namespace

@@ -54,6 +54,28 @@ TEST_CASE("the temperature falls linearly per iteration and then stays") {
   CHECK(temperature_at({0.9, 0.3, 3}, 0, 5) == 0.9);
 }
 
+TEST_CASE("every shape of a fall starts and ends at its ends, and halves as it says") {
+  const double middle[] = {15.5, 15.5, std::sqrt(30.0), 1 / ((1 + 1 / 30.0) / 2)};
+  const double quarter_left[] = {8.25, 1 + 29 * (1 - std::cos(3.14159265358979323846 / 4)) / 2, std::pow(30.0, 0.25),
+                                 1 / (1 - 29.0 / 30 / 4)};
+  const TemperatureShape shapes[] = {TemperatureShape::linear, TemperatureShape::cosine, TemperatureShape::exponential,
+                                     TemperatureShape::harmonic};
+  for (std::size_t i = 0; i < 4; ++i) {
+    const TemperatureSchedule schedule{30, 1, 10, shapes[i]};
+    INFO(name_of(schedule.shape));
+    CHECK(temperature_at(schedule, 0, 4) == 30);
+    CHECK(close(temperature_at(schedule, 20, 4), middle[i]));
+    CHECK(close(temperature_at(schedule, 30, 4), quarter_left[i]));
+    CHECK(temperature_at(schedule, 40, 4) == 1);
+    for (std::int64_t step = 0; step < 40; ++step)
+      CHECK(temperature_at(schedule, step, 4) > temperature_at(schedule, step + 1, 4));
+    CHECK(temperature_at({1, 30, 10, shapes[i]}, 40, 4) == 30);
+    CHECK(parse_temperature(format_temperature(schedule)) == schedule);
+  }
+  CHECK(format_temperature({30, 1, 10, TemperatureShape::harmonic}) == "30:1:10:harmonic");
+  CHECK(parse_temperature("30:1:10:linear") == TemperatureSchedule{30, 1, 10});
+}
+
 TEST_CASE("temperature options read and print the same schedule") {
   CHECK(parse_temperature("30:1:10") == TemperatureSchedule{30, 1, 10});
   CHECK(parse_temperature("0.5:2.25:1") == TemperatureSchedule{0.5, 2.25, 1});
@@ -68,12 +90,36 @@ TEST_CASE("temperature options read and print the same schedule") {
 }
 
 TEST_CASE("impossible temperatures are refused as wrong usage") {
-  for (const std::string text :
-       {"",     "0",     "-1",   "nan",   "inf",       "1e999",     "1e39",     "1e-46",
-        "x",    "4x",    " 4",   "0:1:1", "30:0:1",    "30:1:0",    "30:1:-1",  "30:1:1.5",
-        "30:1", "30:1:", ":1:1", "30::1", "30:1:10:5", "30:nan:10", "inf:1:10", "30:1:99999999999"}) {
+  for (const std::string text : {"",
+                                 "0",
+                                 "-1",
+                                 "nan",
+                                 "inf",
+                                 "1e999",
+                                 "1e39",
+                                 "1e-46",
+                                 "x",
+                                 "4x",
+                                 " 4",
+                                 "0:1:1",
+                                 "30:0:1",
+                                 "30:1:0",
+                                 "30:1:-1",
+                                 "30:1:1.5",
+                                 "30:1",
+                                 "30:1:",
+                                 ":1:1",
+                                 "30::1",
+                                 "30:1:10:5",
+                                 "30:nan:10",
+                                 "inf:1:10",
+                                 "30:1:99999999999",
+                                 "30:1:10:",
+                                 "30:1:10:cubic",
+                                 "30:1:10:linear:1"}) {
     CHECK_THAT(message_of<UsageError>([&] { parse_temperature(text); }),
-               ContainsSubstring("[temperature] expected START:END:EPOCHS or one number") &&
+               ContainsSubstring(
+                   "[temperature] expected START:END:EPOCHS[:linear|cosine|exponential|harmonic] or one number") &&
                    ContainsSubstring("got \"" + text + '"'));
   }
 }

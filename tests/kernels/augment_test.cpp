@@ -13,7 +13,10 @@ namespace omniconv::test {
 namespace {
 
 using kernels::BatchShape;
+using kernels::Flip;
+using kernels::Mix;
 using kernels::Normalisation;
+using kernels::Variation;
 
 /// Images whose pixels name their place, as far as a byte can.
 std::vector<std::uint8_t> some_images(std::int64_t count, const BatchShape& shape) {
@@ -26,22 +29,28 @@ std::vector<std::uint8_t> some_images(std::int64_t count, const BatchShape& shap
 template <class T>
 struct Batch {
   std::vector<T> images;
-  std::vector<std::int32_t> labels;
+  std::vector<std::int32_t> labels, other_labels;
 };
+
+Variation crops_and_flips(std::uint64_t seed = 1, std::uint64_t epoch = 0) {
+  return {.crop = true, .flip = Flip::random, .seed = seed, .epoch = epoch};
+}
 
 template <class T>
 Batch<T> gather(BatchShape shape, const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& indices,
-                bool augment, std::uint64_t seed = 1, std::uint64_t epoch = 0) {
+                const Variation& variation = {}, const Mix* mix = nullptr) {
   shape.samples = static_cast<std::int64_t>(indices.size());
   const std::int64_t image_size = shape.channels * shape.height * shape.width;
   std::vector<std::uint8_t> labels(images.size() / static_cast<std::size_t>(image_size));
   std::iota(labels.begin(), labels.end(), std::uint8_t{3});
   const DeviceArray<std::uint8_t> device_images(images), device_labels(labels);
-  const DeviceArray<std::int32_t> device_indices(indices), output_labels(shape.samples);
+  const DeviceArray<std::int32_t> device_indices(indices), output_labels(shape.samples), other_labels(shape.samples);
+  const DeviceArray<Mix> device_mix(1, mix != nullptr ? *mix : Mix{});
   const DeviceArray<T> output(shape.samples * image_size);
-  kernels::gather_batch<T>(shape, Normalisation{}, device_images, device_labels, device_indices, augment, seed, epoch,
-                           output, output_labels, main_stream());
-  return {output.to_host(), output_labels.to_host()};
+  kernels::gather_batch<T>(shape, Normalisation{}, device_images, device_labels, device_indices, variation,
+                           mix != nullptr ? device_mix.data() : nullptr, output, output_labels, other_labels,
+                           main_stream());
+  return {output.to_host(), output_labels.to_host(), other_labels.to_host()};
 }
 
 /// Image `index`, shifted and mirrored, as gather_batch should make it.
@@ -66,7 +75,7 @@ TEMPLATE_TEST_CASE("a batch gathers, normalises and transposes", KERNEL_TAGS, fl
       GENERATE(table<std::int64_t, std::int64_t, std::int64_t>({{3, 32, 32}, {1, 5, 7}, {3, 1, 1}}));
   const auto images = some_images(5, shape);
   const std::vector<std::int32_t> indices = {4, 0, 4, 2};
-  const auto batch = gather<TestType>(shape, images, indices, false);
+  const auto batch = gather<TestType>(shape, images, indices);
   std::vector<double> expected;
   for (std::int32_t index : indices) {
     const auto image = expected_image(shape, images, index, 0, 0, false);
@@ -74,6 +83,7 @@ TEMPLATE_TEST_CASE("a batch gathers, normalises and transposes", KERNEL_TAGS, fl
   }
   require_close(batch.images, expected, Tolerance::rounding<TestType>());
   CHECK(batch.labels == std::vector<std::int32_t>{7, 3, 7, 5});
+  CHECK(batch.other_labels == std::vector<std::int32_t>{5, 7, 3, 7});
 }
 
 TEST_CASE("an augmented image is a crop of the padded one, mirrored or not, and all of them occur", KERNEL_TAGS) {
@@ -82,7 +92,7 @@ TEST_CASE("an augmented image is a crop of the padded one, mirrored or not, and 
   const auto images = some_images(count, shape);
   std::vector<std::int32_t> indices(count);
   std::iota(indices.begin(), indices.end(), 0);
-  const auto batch = gather<double>(shape, images, indices, true);
+  const auto batch = gather<double>(shape, images, indices, crops_and_flips());
   const std::int64_t size = shape.channels * shape.height * shape.width;
   std::vector<int> seen(2 * 5 * 5);
   for (std::int64_t n = 0; n < count; ++n) {
@@ -106,9 +116,9 @@ TEST_CASE("augmentation depends on seed, epoch and image, and not on the place i
   const BatchShape shape;
   const auto images = some_images(8, shape);
   const auto one = [&](std::int32_t index, std::uint64_t seed, std::uint64_t epoch) {
-    return gather<float>(shape, images, {index}, true, seed, epoch).images;
+    return gather<float>(shape, images, {index}, crops_and_flips(seed, epoch)).images;
   };
-  const auto batch = gather<float>(shape, images, {7, 3, 5}, true, 1, 2);
+  const auto batch = gather<float>(shape, images, {7, 3, 5}, crops_and_flips(1, 2));
   const std::size_t size = 3 * 32 * 32;
   CHECK(one(3, 1, 2) == std::vector<float>(batch.images.begin() + size, batch.images.begin() + 2 * size));
   std::set<std::vector<float>> by_epoch, by_seed;
@@ -120,10 +130,104 @@ TEST_CASE("augmentation depends on seed, epoch and image, and not on the place i
   CHECK(by_seed.size() >= 8);
 }
 
+TEST_CASE("an alternating flip is drawn once and then turns in every epoch", KERNEL_TAGS) {
+  BatchShape shape{.samples = 0, .channels = 3, .height = 4, .width = 5, .padding = 1};
+  const std::int64_t count = 64, size = shape.channels * shape.height * shape.width;
+  const auto images = some_images(count, shape);
+  std::vector<std::int32_t> indices(count);
+  std::iota(indices.begin(), indices.end(), 0);
+  std::int64_t mirrored_first = 0;
+  for (std::uint64_t epoch = 0; epoch < 4; ++epoch) {
+    const auto first = gather<double>(shape, images, indices, {.flip = Flip::alternating, .seed = 3});
+    const auto batch = gather<double>(shape, images, indices, {.flip = Flip::alternating, .seed = 3, .epoch = epoch});
+    for (std::int64_t n = 0; n < count; ++n) {
+      const auto is_mirrored = [&](const Batch<double>& of) {
+        const std::vector<double> image(of.images.begin() + n * size, of.images.begin() + (n + 1) * size);
+        const bool plain = image == gather<double>(shape, images, {static_cast<std::int32_t>(n)}).images;
+        if (!plain) require_close(image, expected_image(shape, images, n, 0, 0, true), Tolerance::rounding<double>());
+        return !plain;
+      };
+      REQUIRE(is_mirrored(batch) == (is_mirrored(first) != (epoch % 2 == 1)));
+      mirrored_first += epoch == 0 && is_mirrored(batch);
+    }
+  }
+  CHECK(mirrored_first >= count / 4);
+  CHECK(mirrored_first <= 3 * count / 4);
+}
+
+TEST_CASE("a given view shifts and mirrors every image alike", KERNEL_TAGS) {
+  BatchShape shape{.samples = 0, .channels = 3, .height = 6, .width = 5, .padding = 1};
+  const auto images = some_images(3, shape);
+  const auto batch = gather<double>(shape, images, {2, 0}, {.down = 1, .right = -2, .mirrored = true});
+  std::vector<double> expected;
+  for (const std::int64_t index : {2, 0}) {
+    const auto image = expected_image(shape, images, index, 1, -2, true);
+    expected.insert(expected.end(), image.begin(), image.end());
+  }
+  require_close(batch.images, expected, Tolerance::rounding<double>());
+}
+
+TEST_CASE("cutout blanks one square of each image, anywhere, to the mean colour", KERNEL_TAGS) {
+  const BatchShape shape{.samples = 0, .channels = 2, .height = 7, .width = 6, .padding = 1};
+  const std::int64_t count = 400, pixels = shape.height * shape.width;
+  const std::int64_t side = GENERATE(1, 3, 4);
+  const auto images = some_images(count, shape);
+  std::vector<std::int32_t> indices(count);
+  std::iota(indices.begin(), indices.end(), 0);
+  const auto plain = gather<double>(shape, images, indices);
+  const auto batch = gather<double>(shape, images, indices, {.cutout = side, .seed = 2});
+  std::set<std::pair<std::int64_t, std::int64_t>> centres;
+  for (std::int64_t n = 0; n < count; ++n) {
+    std::set<std::pair<std::int64_t, std::int64_t>> found;
+    for (std::int64_t y = 0; y < shape.height; ++y)
+      for (std::int64_t x = 0; x < shape.width; ++x) {
+        bool fits = true;
+        for (std::int64_t i = 0; i < pixels; ++i) {
+          const std::int64_t h = i / shape.width - (y - side / 2), w = i % shape.width - (x - side / 2);
+          const bool cut = h >= 0 && h < side && w >= 0 && w < side;
+          for (std::int64_t c = 0; c < shape.channels; ++c) {
+            const std::size_t at = static_cast<std::size_t>((n * pixels + i) * shape.channels + c);
+            fits = fits && batch.images[at] == (cut ? 0 : plain.images[at]);
+          }
+        }
+        if (fits) found.insert({y, x});
+      }
+    REQUIRE(found.size() == 1);
+    centres.insert(*found.begin());
+  }
+  CHECK(centres.size() == static_cast<std::size_t>(pixels));
+}
+
+TEMPLATE_TEST_CASE("images are blended with their partners or show a box of them", KERNEL_TAGS, float, double, bf16) {
+  const BatchShape shape{.samples = 0, .channels = 3, .height = 5, .width = 4, .padding = 1};
+  const auto images = some_images(6, shape);
+  const std::vector<std::int32_t> indices = {5, 1, 2};
+  const Mix mix = GENERATE(Mix{.own_share = 0.3}, Mix{.own_share = 0.7, .top = 1, .bottom = 4, .left = 2, .right = 4},
+                           Mix{.own_share = 1});
+  const auto plain = gather<double>(shape, images, indices, crops_and_flips());
+  const auto mixed = gather<TestType>(shape, images, indices, crops_and_flips(), &mix);
+  std::vector<double> expected;
+  const std::int64_t row = shape.width * shape.channels, size = shape.height * row;
+  for (std::int64_t n = 0; n < 3; ++n)
+    for (std::int64_t i = 0; i < size; ++i) {
+      const double own = plain.images[static_cast<std::size_t>(n * size + i)];
+      const double partner = plain.images[static_cast<std::size_t>((2 - n) * size + i)];
+      const double h = static_cast<double>(i / row), w = static_cast<double>(i % row / shape.channels);
+      const bool in_box = h >= mix.top && h < mix.bottom && w >= mix.left && w < mix.right;
+      const double blend = mix.own_share * own + (1 - mix.own_share) * partner;
+      expected.push_back(mix.bottom > 0 ? (in_box ? partner : own) : blend);
+    }
+  require_close(mixed.images, expected, Tolerance::rounding<TestType>());
+  CHECK(mixed.labels == std::vector<std::int32_t>{8, 4, 5});
+  CHECK(mixed.other_labels == std::vector<std::int32_t>{5, 4, 8});
+}
+
 TEST_CASE("a batch refuses what are no images", "[kernels]") {
-  const auto refuse = [](const BatchShape& shape) {
-    kernels::gather_batch<float>(shape, {}, nullptr, nullptr, nullptr, false, 0, 0, nullptr, nullptr, {});
+  const auto refuse = [](const BatchShape& shape, const Variation& variation = {}) {
+    kernels::gather_batch<float>(shape, {}, nullptr, nullptr, nullptr, variation, nullptr, nullptr, nullptr, nullptr,
+                                 {});
   };
+  CHECK_THROWS_WITH(refuse({.samples = 1}, {.cutout = -1}), "[augment] expected a cutout of at least 0 pixels, got -1");
   CHECK_THROWS_WITH(refuse({.samples = 1, .channels = 4}), "[augment] expected 1 to 3 channels, got 4");
   CHECK_THROWS_WITH(refuse({.samples = 1, .padding = -1}),
                     "[augment] expected images of at least 1 pixel and no negative padding, got padding -1 around "
