@@ -24,6 +24,7 @@ class Dataset {
   explicit Dataset(const ImageSet& set);
 
   std::int64_t count() const { return labels_.count(); }
+  std::int64_t extent() const { return images_.size(2); }  ///< height and width of the images
 
   /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (device_mix()) is
   /// given.

@@ -46,7 +46,7 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
   const DeviceTotals totals;
   // Inference without a tape computes in one type; a net in 16 bits is evaluated as it is trained.
   std::optional<InferenceNet> net;
-  if (model.store.precision() == model.store.dtype()) net.emplace(model);
+  if (model.store.precision() == model.store.dtype()) net.emplace(model, dataset.extent(), dataset.extent());
   const auto forward = [&](const Tensor& images) {
     if (net) return net->forward(images);
     Tape tape(false);

@@ -3,7 +3,9 @@
 #include <cmath>
 #include <filesystem>
 
+#include "apps/training/checkpoint.h"
 #include "apps/training/text.h"
+#include "data/normalise.h"
 #include "data/picture.h"
 #include "engine/safetensors.h"
 #include "tests/apps/program.h"
@@ -85,6 +87,39 @@ TEST_CASE("pack, train and predict: class names go along, and predict agrees wit
   const Outcome shown = run({"predict", "--checkpoint", checkpoint, first});
   CHECK(std::count(shown.out.begin(), shown.out.end(), '\n') == 6);
   CHECK_THAT(shown.out, ContainsSubstring(classes[0].at("class").get<std::string>()));
+}
+
+TEST_CASE("predict takes pictures in the size that the checkpoint asks for") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), run_folder = folder.file("run"), picture = folder.file("a.png");
+  TrainOptions options = small_options(data, run_folder);
+  options.max_steps = 1;
+  REQUIRE(train_quietly(options) == 0);
+  SafetensorsFile file = read_safetensors(run_folder + "/last.safetensors");
+  file.metadata["image_size"] = "48";
+  const std::string checkpoint = folder.file("large.safetensors");
+  write_safetensors(checkpoint, file);
+  Picture drawn{48, 48, {}};
+  for (std::size_t i = 0; i < 3 * 48 * 48; ++i) drawn.pixels.push_back(static_cast<std::uint8_t>(i * i % 251));
+  write_text(picture, encode_png(drawn));
+
+  const Outcome outcome = run({"predict", "--checkpoint", checkpoint, "--json", "--top", "10", picture});
+  INFO(outcome.err);
+  REQUIRE(outcome.exit_code == 0);
+  // The same function with a tape, at that size.
+  const LoadedModel loaded = load_model(checkpoint, DType::f32);
+  loaded.model->set_temperature(loaded.temperature);
+  const ImageSet set{resize_to_planes(drawn, 48), {0}, 48};
+  Tape tape(false);
+  const Variable images(normalise(set, DType::f32));
+  const std::vector<double> logits =
+      loaded.model->net.forward(loaded.model->pass(tape, false), images).value().to_doubles();
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit);
+  const auto classes = nlohmann::json::parse(outcome.out)["predictions"][0]["classes"];
+  REQUIRE(classes.size() == 10);
+  for (const auto& guess : classes)
+    CHECK(guess["probability"].get<double>() == Approx(std::exp(logits[guess["label"]]) / sum).epsilon(1e-4));
 }
 
 TEST_CASE("predict names the file, the class list or the option that is wrong") {
