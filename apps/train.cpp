@@ -3,6 +3,7 @@
 
 #include "apps/commands.h"
 #include "apps/model_options.h"
+#include "apps/tensorboard/run_events.h"
 #include "apps/training/configuration.h"
 #include "apps/training/session.h"
 #include "engine/device.h"
@@ -15,7 +16,7 @@ struct TrainCall {
   TrainOptions options;
   ModelWords model;
   std::string lr_schedule = "cosine", temperature = format_temperature({}), flip = "random", precision = "f32";
-  bool no_augment = false, no_shuffle = false;
+  bool no_augment = false, no_shuffle = false, tensorboard = false;
   std::vector<std::pair<std::string, const CLI::Option*>> recipe_options;  // key in the recipe's JSON, option
 };
 
@@ -31,6 +32,10 @@ TrainOptions options_of(const TrainCall& call) {
   recipe.precision = parse_precision(call.precision);
   recipe.augment = !call.no_augment;
   recipe.shuffle = !call.no_shuffle;
+  if (call.tensorboard) {
+    expect_tensorboard();
+    options.observe = make_run_events;
+  }
   return options;
 }
 
@@ -109,6 +114,7 @@ void add_train(CLI::App& program, int& exit_code) {
   command.add_option("--max-steps", options.max_steps, "Stop when the run has this many optimizer steps");
   command.add_option("--threads", options.threads, "Host threads (no result depends on them)");
   command.add_flag("--log-steps", options.log_steps, "Write each step's loss to steps.jsonl in the run folder");
+  command.add_flag("--tensorboard", call->tensorboard, "Write an event file for TensorBoard into the run folder");
   command.add_flag("--json", options.json, "The outcome as one JSON object on stdout, text on stderr");
 
   command.callback([call, &exit_code] {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "apps/tensorboard/event.pb.h"
+#include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "kernels/error.h"
 
@@ -19,7 +20,7 @@ std::string new_path(const std::string& folder) {
   const auto seconds = static_cast<long long>(seconds_since_1970());
   std::error_code error;
   for (int number = 0;; ++number) {
-    const std::filesystem::path name = text("events.out.tfevents.%010lld.%04d", seconds, number);
+    const std::filesystem::path name = RunFolder::event_prefix + text("%010lld.%04d", seconds, number);
     const std::string path = (folder / name).string();
     if (!std::filesystem::exists(path, error)) return path;
   }
@@ -53,13 +54,10 @@ void EventFile::add_scalars(std::int64_t step, const std::vector<std::pair<std::
   file_.append(event.SerializeAsString());
 }
 
-void EventFile::add_picture(std::int64_t step, const std::string& tag, const Picture& picture,
-                            const std::string& description) {
+void EventFile::add_picture(std::int64_t step, const std::string& tag, const Picture& picture) {
   tensorboard::Event event = event_at(step);
   tensorboard::Value& value = *event.mutable_summary()->add_values();
   value.set_tag(tag);
-  value.mutable_description()->mutable_plugin()->set_name("images");
-  value.mutable_description()->set_text(description);
   tensorboard::Image& image = *value.mutable_image();
   image.set_height(static_cast<std::int32_t>(picture.height));
   image.set_width(static_cast<std::int32_t>(picture.width));

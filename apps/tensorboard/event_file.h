@@ -23,8 +23,8 @@ class EventFile {
   /// Values of a step by their tags, of which "group/name" are shown by group; written as f32. One record.
   /// @throws Error if the file cannot take it.
   void add_scalars(std::int64_t step, const std::vector<std::pair<std::string, double>>& values);
-  /// A picture of a step, with what it shows in words. One record. @throws Error if the file cannot take it.
-  void add_picture(std::int64_t step, const std::string& tag, const Picture& picture, const std::string& description);
+  /// A picture of a step. One record. @throws Error if the file cannot take it.
+  void add_picture(std::int64_t step, const std::string& tag, const Picture& picture);
   /// Waits until everything is on the disk. @throws Error if it does not get there.
   void flush() { file_.flush(); }
 

@@ -10,16 +10,10 @@ namespace {
 
 using Scalars = std::vector<std::pair<std::string, double>>;
 
-/// The first step whose events of an earlier process no longer count: behind a whole epoch that is the next one; a stop
-/// within an epoch was evaluated, too, and that epoch is evaluated again when it ends.
-std::int64_t first_step_of(const ObservedRun& run) {
-  return run.finished_steps % run.steps_per_epoch == 0 ? run.finished_steps + 1 : run.finished_steps;
-}
-
 class RunEvents : public RunObserver {
  public:
   explicit RunEvents(const ObservedRun& run)
-      : run_(run), file_(run.folder, first_step_of(run)), interval_((run.epochs + most_maps - 1) / most_maps) {}
+      : run_(run), file_(run.folder, run.finished_steps + 1), interval_((run.epochs + most_maps - 1) / most_maps) {}
 
   void on_steps(const StepMetrics& metrics) override {
     file_.add_scalars(metrics.step, {{"step/loss", metrics.loss},
@@ -42,17 +36,11 @@ class RunEvents : public RunObserver {
 
  private:
   void add_maps(std::int64_t step, const Model& model, const Dataset& images) {
-    const AttentionStatistics statistics =
-        attention_statistics(model, images, map_images, model.config.class_names);
+    const AttentionStatistics statistics = attention_statistics(model, images, map_images, model.config.class_names);
     for (const LayerAttention& layer : statistics.layers)
       for (const AttentionMap& map : layer.maps)
-        file_.add_picture(step, concat("attention/", layer.name, '.', map.attention),
-                          heat_map(map, usual_cell(map)), about_maps);
+        file_.add_picture(step, concat("attention/", layer.name, '.', map.attention), heat_map(map, usual_cell(map)));
   }
-
-  static constexpr const char* about_maps =
-      "A row per class, a column per entry. Above the line the mean over the images, from 0 (dark) to 1 (bright); below "
-      "it the standard deviation, from 0 to 0.25.";
 
   ObservedRun run_;
   EventFile file_;

@@ -12,7 +12,7 @@ void expect_tensorboard();
 
 /// Writes an event file of its own into the run's folder:
 ///   step/...       the fields of StepMetrics, at every look
-///   epoch/...      the numbers of the line in metrics.jsonl, under its keys
+///   epoch/...      the numbers of each line of metrics.jsonl, under its keys; those of a stop within an epoch stay
 ///   attention/...  a heat map per layer and attention, LAYER.ATTENTION, over the first images of those evaluated; after
 ///                  at most `most_maps` epochs of a run, evenly spaced, the last among them
 /// What earlier files hold beyond the step that the run goes on from no longer counts.

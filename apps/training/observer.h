@@ -35,7 +35,6 @@ class RunObserver {
 struct ObservedRun {
   std::string folder;
   std::int64_t finished_steps = 0;
-  std::int64_t steps_per_epoch = 0;
   std::int64_t epochs = 0;
 };
 using MakeObserver = std::function<std::unique_ptr<RunObserver>(const ObservedRun&)>;

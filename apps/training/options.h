@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/training/observer.h"
 #include "apps/training/recipe.h"
 
 namespace omniconv {
@@ -25,6 +26,7 @@ struct TrainOptions {
   std::optional<std::int64_t> max_steps;  ///< optimizer steps of the run at which this call stops
   std::optional<std::int64_t> threads;
   bool log_steps = false;
+  MakeObserver observe;  ///< makes who else hears of a run, besides the console and its files; may be empty
   bool json = false;
 };
 

@@ -50,10 +50,13 @@ void RunFolder::prepare() const {
 }
 
 void RunFolder::remove_old_run() const {
-  for (const char* name : own_names) {
-    std::error_code error;
-    fs::remove(file(name), error);
-    expect(!error, where, file(name), ": expected to replace an earlier run, got: ", error.message());
+  std::error_code error;
+  std::vector<std::string> names(std::begin(own_names), std::end(own_names));
+  for (const auto& entry : fs::directory_iterator(path_, error))
+    if (entry.path().filename().string().starts_with(event_prefix)) names.push_back(entry.path().filename().string());
+  for (const std::string& name : names) {
+    fs::remove(file(name.c_str()), error);
+    expect(!error, where, file(name.c_str()), ": expected to replace an earlier run, got: ", error.message());
   }
 }
 

@@ -1,7 +1,9 @@
-// The folder of a run: config.json, metrics.jsonl, steps.jsonl, last, best and resume.safetensors, report.html.
+// The folder of a run: config.json, metrics.jsonl, steps.jsonl, last, best and resume.safetensors, report.html, and
+// TensorBoard's event files.
 //
-// Every file but steps.jsonl is replaced whole, so that a reader sees the old or the new one. resume.safetensors is
-// written last and alone decides where a run stands; what the others hold beyond it is dropped when the run goes on.
+// Every file but steps.jsonl and the event files is replaced whole, so that a reader sees the old or the new one.
+// resume.safetensors is written last and alone decides where a run stands; what the others hold beyond it is dropped when
+// the run goes on.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +28,7 @@ class RunFolder {
   static constexpr const char* program_key = "program";
   static constexpr const char* program_name = "omniconv train";
   static constexpr const char* config_name = "config.json";
+  static constexpr const char* event_prefix = "events.out.tfevents.";  ///< what names of TensorBoard's files begin with
   static constexpr const char* metrics_name = "metrics.jsonl";
   static constexpr const char* steps_name = "steps.jsonl";
   static constexpr const char* last_name = "last.safetensors";

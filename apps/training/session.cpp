@@ -254,6 +254,10 @@ Outcome run_once(TrainOptions options, Console& console) {
   for (const EpochMetrics& line : start.history) console.print(table_line(line, dynamic));
 
   const std::int64_t last_step = std::min(trainer.total_steps(), options.max_steps.value_or(trainer.total_steps()));
+  std::unique_ptr<RunObserver> observer;
+  if (options.observe)
+    observer = options.observe({start.folder.path(), trainer.finished_steps(), start.recipe.epochs});
+  trainer.set_observer(observer.get());
   trainer.run(start.folder, last_step, options.log_steps, console, start.history);
 
   console.print("");

@@ -96,12 +96,13 @@ void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_step
     history.push_back(evaluate_epoch(console));
     SafetensorsFile current = model_file(model_, temperature_);
     if (stage_ != nullptr) current.metadata["stage"] = stage_->name;
-    if (average_) average_->exchange();
-    model_.set_temperature(next_temperature);
-
     // resume.safetensors comes last: until it is there, the run stands where it stood before, and goes on from there.
     keep_best(folder, current, history.back().chosen_by());
     if (validation_ && step_ == total_steps()) test_best(folder, history.back(), console);
+    if (observer_ != nullptr) observer_->on_epoch(history.back(), model_, validation_ ? *validation_ : test_);
+    if (average_) average_->exchange();
+    model_.set_temperature(next_temperature);
+
     folder.write(RunFolder::last_name, current);
     folder.write_metrics(history);
     folder.write(RunFolder::resume_name, resume_file());
@@ -180,6 +181,7 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
   const std::int64_t epoch = step_ / steps_per_epoch();
   const Tensor order = order_of(epoch);
   if (step_ % steps_per_epoch() == 0) totals_.write({});
+  told_totals_ = totals_.read();
   speed_.start();
 
   const std::int64_t end = std::min(last_step, (epoch + 1) * steps_per_epoch());
@@ -190,8 +192,13 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
     if (console.due()) look(log, console, last_step);
   }
   look(log, console, last_step);
-  if (guard_.defined()) temperature_ = guard_.to_doubles()[4];
+  temperature_ = last_temperature();
   epoch_speed_ = speed_.images_per_second();
+}
+
+/// Of the last step; the guard keeps it on the device.
+double Trainer::last_temperature() const {
+  return guard_.defined() ? guard_.to_doubles()[4] : temperature_;
 }
 
 /// Reads what the steps since the last look have left on the device.
@@ -211,6 +218,7 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
          "; try a lower --lr than ", recipe_.lr, " or --clip-norm; the run's files are those of the epoch before");
 
   const kernels::ClassificationTotals totals = totals_.read();
+  if (observer_ != nullptr) tell_observer(losses, totals);
   const double speed = speed_.images_per_second();
   const double images_left =
       static_cast<double>(last_step - step_) / static_cast<double>(steps) * static_cast<double>(train_.count());
@@ -224,6 +232,19 @@ void Trainer::look(StepLog* log, Console& console, std::int64_t last_step) {
                       .images_per_second = speed,
                       .seconds_left = (speed > 0 ? images_left / speed : 0) + evaluations_left * evaluation_seconds_,
                       .stage = stage_name()});
+}
+
+/// `losses` are those of the steps since it was told last.
+void Trainer::tell_observer(const std::vector<double>& losses, const kernels::ClassificationTotals& totals) {
+  StepMetrics metrics;
+  metrics.step = step_;
+  for (const double loss : losses) metrics.loss += loss / static_cast<double>(losses.size());
+  metrics.accuracy = (totals.correct - told_totals_.correct) / (totals.count - told_totals_.count);
+  metrics.lr = learning_rate_at(recipe_, step_ - 1, steps_per_epoch());
+  metrics.temperature = last_temperature();
+  metrics.images_per_second = speed_.images_per_second();
+  observer_->on_steps(metrics);
+  told_totals_ = totals;
 }
 
 std::string Trainer::fault_of(std::int64_t finished_steps) {

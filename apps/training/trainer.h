@@ -10,6 +10,7 @@
 #include "apps/training/dataset.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/metrics.h"
+#include "apps/training/observer.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
 #include "apps/training/run_folder.h"
@@ -46,6 +47,9 @@ class Trainer {
   std::int64_t total_steps() const { return steps_per_epoch() * recipe_.epochs; }
   std::int64_t finished_steps() const { return step_; }
 
+  /// Who hears of run(); it must outlive it. Null for nobody.
+  void set_observer(RunObserver* observer) { observer_ = observer; }
+
   /// Trains until `last_step` steps of the run are finished or a signal comes. After each epoch, and where it stops
   /// within one, it evaluates and writes metrics and checkpoints; `history` are the metrics so far and grows.
   /// @throws Error naming the step for a loss that is not finite; the files then are those of the epoch before.
@@ -72,6 +76,8 @@ class Trainer {
   std::string fault_of(std::int64_t finished_steps);
   void train_epoch(std::int64_t last_step, StepLog* log, Console& console);
   void look(StepLog* log, Console& console, std::int64_t last_step);
+  void tell_observer(const std::vector<double>& losses, const kernels::ClassificationTotals& totals);
+  double last_temperature() const;
   EpochMetrics evaluate_epoch(Console& console);
   void guard_temperature(const Tensor& loss);
   void restore_guard(const SafetensorsFile& file, const std::string& source);
@@ -104,6 +110,8 @@ class Trainer {
   SpeedMeter speed_;
   double epoch_speed_ = 0;  // images per second of the epoch just trained
   double evaluation_seconds_ = 0;
+  RunObserver* observer_ = nullptr;
+  kernels::ClassificationTotals told_totals_;  // of the epoch in progress, when the observer was told last
 };
 
 /// What the recipe, the data and the position of a stored run are, without its tensors.

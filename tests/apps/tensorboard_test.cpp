@@ -12,8 +12,8 @@
 #include "apps/tensorboard/run_events.h"
 #include "data/synthetic.h"
 #include "kernels/error.h"
-#include "tests/catch.h"
-#include "tests/temporary_folder.h"
+#include "tests/apps/program.h"
+#include "tests/apps/small_runs.h"
 
 namespace omniconv::test {
 namespace {
@@ -131,7 +131,7 @@ TEST_CASE("events hold what was added under TensorBoard's field numbers") {
   EventFile file(folder.path().string(), 41);
   file.add_scalars(42, {{"step/loss", 2.3}, {"step/lr", 0.1}});
   const Picture picture{2, 1, {255, 0, 0, 0, 0, 255}};
-  file.add_picture(43, "attention/layer1.0.conv1.kernel", picture, "a row per class");
+  file.add_picture(43, "attention/layer1.0.conv1.kernel", picture);
   file.flush();
 
   CHECK(folder.names() == std::vector<std::string>{std::filesystem::path(file.path()).filename().string()});
@@ -158,15 +158,13 @@ TEST_CASE("events hold what was added under TensorBoard's field numbers") {
   CHECK(lr.number(2) == std::bit_cast<std::uint32_t>(0.1f));
 
   CHECK(events[3].number(2) == 43);
-  const Message value(Message(events[3].text(5)).text(1)), image(value.text(4)), about(value.text(9));
+  const Message value(Message(events[3].text(5)).text(1)), image(value.text(4));
   CHECK(value.text(1) == "attention/layer1.0.conv1.kernel");
   CHECK(image.number(1) == 2);
   CHECK(image.number(2) == 1);
   CHECK(image.number(3) == 3);
   write_text(folder.file("picture.png"), image.text(4));
   CHECK(read_picture(folder.file("picture.png")) == picture);
-  CHECK(Message(about.text(1)).text(1) == "images");
-  CHECK(about.text(3) == "a row per class");
 }
 
 TEST_CASE("each process has an event file of its own, later ones behind earlier ones") {
@@ -191,14 +189,14 @@ TEST_CASE("a run's events: steps, the numbers of an epoch's line, and maps of at
   config.class_names = data.class_names;
   const Model model(config, 1);
   const Dataset images(data.test);
-  const auto events = make_run_events({folder.path().string(), 6, 3, 50});
+  const auto events = make_run_events({folder.path().string(), 6, 50});
   using Steps = std::vector<std::uint64_t>;
+  EpochMetrics metrics;
+  metrics.test_accuracy = 0.5;
   for (std::int64_t epoch = 3; epoch <= 8; ++epoch) {
     events->on_steps({3 * epoch - 1, 2.5, 0.25, 0.1, 4, 100});
-    EpochMetrics metrics;
     metrics.epoch = epoch;
     metrics.step = 3 * epoch;
-    metrics.test_accuracy = 0.5;
     events->on_epoch(metrics, model, images);
   }
   const std::vector<Message> read = events_of(folder.file(folder.names()[0]));
@@ -211,7 +209,7 @@ TEST_CASE("a run's events: steps, the numbers of an epoch's line, and maps of at
     CHECK(steps.at(tag) == Steps{8, 11, 14, 17, 20, 23});
   }
   std::size_t numbers = 0;
-  const auto line = to_json(EpochMetrics{});
+  const auto line = to_json(metrics);
   for (const auto& [key, value] : line.items()) numbers += value.is_number() && key != "step" && key != "epoch" ? 1 : 0;
   std::size_t epoch_tags = 0, maps = 0;
   for (const auto& [tag, found] : steps) {
@@ -227,17 +225,106 @@ TEST_CASE("a run's events: steps, the numbers of an epoch's line, and maps of at
   CHECK(maps == 16 * 4 + 3 * 2);
   CHECK(steps.count("attention/layer1.0.conv1.kernel") == 1);
 
-  // A stop within an epoch was evaluated; when the run goes on, that epoch is evaluated again.
-  make_run_events({folder.path().string(), 25, 3, 50});
-  CHECK(events_of(folder.file(folder.names()[1]))[1].number(2) == 25);
-
   // A static model has no attentions.
   ModelConfig twin = config;
   twin.model = "resnet18";
   twin.kernels = 1;
-  make_run_events({folder.path().string(), 0, 3, 1})->on_epoch(EpochMetrics{}, Model(twin, 1), images);
-  for (const auto& [tag, found] : steps_by_tag(events_of(folder.file(folder.names()[2]))))
+  make_run_events({folder.path().string(), 0, 1})->on_epoch(EpochMetrics{}, Model(twin, 1), images);
+  for (const auto& [tag, found] : steps_by_tag(events_of(folder.file(folder.names()[1]))))
     CHECK_THAT(tag, StartsWith("epoch/"));
+}
+
+/// Scalars of a run's event files, by tag and step; what a START takes back is left out, as TensorBoard does.
+std::map<std::string, std::map<std::uint64_t, float>> scalars_of(const std::string& run) {
+  std::map<std::string, std::map<std::uint64_t, float>> scalars;
+  std::vector<std::string> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(run))
+    if (entry.path().filename().string().starts_with("events.")) paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  for (const std::string& path : paths)
+    for (const Message& event : events_of(path)) {
+      const std::uint64_t step = event.numbers.count(2) != 0 ? event.number(2) : 0;
+      if (event.texts.count(7) != 0)
+        for (auto& [tag, values] : scalars) values.erase(values.lower_bound(step), values.end());
+      if (event.texts.count(5) == 0) continue;
+      const Message summary(event.text(5));
+      for (const auto& [field, bytes] : summary.texts) {
+        const Message value(bytes);
+        if (value.numbers.count(2) == 0) continue;
+        scalars[value.text(1)][step] = std::bit_cast<float>(static_cast<std::uint32_t>(value.number(2)));
+      }
+    }
+  return scalars;
+}
+
+/// Every number of metrics.jsonl and no other, but for those of a stop within an epoch behind step `stop`; losses that
+/// are means of those in steps.jsonl.
+void check_scalars(const std::string& run, std::uint64_t stop = 0) {
+  const auto scalars = scalars_of(run);
+  std::map<std::string, std::map<std::uint64_t, float>> lines, found;
+  for (const auto& line : json_lines(read_text(run + "/metrics.jsonl")))
+    for (const auto& [key, value] : line.items())
+      if (value.is_number() && key != "epoch" && key != "step")
+        lines["epoch/" + key][line.at("step").get<std::uint64_t>()] = value.get<float>();
+  for (const auto& [tag, values] : scalars)
+    if (tag.starts_with("epoch/")) found[tag] = values;
+  if (stop > 0) CHECK(found.at("epoch/train_loss").count(stop) == 1);
+  for (auto& [tag, values] : found) values.erase(stop);
+  CHECK(found == lines);
+  const auto steps = json_lines(read_text(run + "/steps.jsonl"));
+  std::uint64_t before = 0;
+  REQUIRE(scalars.count("step/loss") == 1);
+  for (const auto& [step, loss] : scalars.at("step/loss")) {
+    double sum = 0;
+    for (std::uint64_t i = before; i < step; ++i) sum += steps.at(i).at("loss").get<double>();
+    CHECK(loss == Approx(sum / static_cast<double>(step - before)));
+    before = step;
+  }
+  CHECK(before == steps.size());
+}
+
+TEST_CASE("an observed run writes what its metrics say, stopped and resumed, and trains to the same bits") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  TrainOptions options = small_options(data, folder.file("alone"));
+  options.recipe.validation = 10;
+  options.log_steps = true;
+  REQUIRE(train_quietly(options) == 0);
+  options.observe = make_run_events;
+  options.out = folder.file("observed");
+  REQUIRE(train_quietly(options) == 0);
+  CHECK(read_text(folder.file("observed/last.safetensors")) == read_text(folder.file("alone/last.safetensors")));
+  CHECK(timeless_metrics(folder.file("observed")) == timeless_metrics(folder.file("alone")));
+  check_scalars(folder.file("observed"));
+  const auto whole = scalars_of(folder.file("observed"));
+  CHECK(whole.count("epoch/val_accuracy") == 1);
+  CHECK(whole.at("epoch/best_test_accuracy").size() == 1);
+  CHECK(whole.at("step/temperature").rbegin()->second == whole.at("epoch/temperature").rbegin()->second);
+  for (const auto& [step, accuracy] : whole.at("step/accuracy")) CHECK((accuracy >= 0 && accuracy <= 1));
+
+  options.out = folder.file("stopped");
+  options.max_steps = 4;  // of two epochs of three
+  REQUIRE(train_quietly(options) == 0);
+  TrainOptions more = resume_options(options.out);
+  more.log_steps = true;
+  more.observe = make_run_events;
+  REQUIRE(train_quietly(more) == 0);
+  CHECK(read_text(folder.file("stopped/last.safetensors")) == read_text(folder.file("alone/last.safetensors")));
+  check_scalars(folder.file("stopped"), 4);
+
+  // A new run takes the place of the old one, whoever observes it.
+  options.observe = {};
+  REQUIRE(train_quietly(options) == 0);
+  CHECK(scalars_of(folder.file("stopped")).empty());
+}
+
+TEST_CASE("train --tensorboard writes an event file into the run folder") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  REQUIRE(run({"train", "--data", data, "--out", folder.file("run"), "--model", "resnet18", "--width", "8", "--epochs",
+               "1", "--batch-size", "20", "--log-steps", "--tensorboard"})
+              .exit_code == 0);
+  check_scalars(folder.file("run"));
 }
 
 TEST_CASE("a process that is killed leaves whole records, and at most one torn one behind them") {
