@@ -8,14 +8,14 @@
 #include "apps/commands.h"
 #include "apps/export/inference_bench.h"
 #include "apps/model_options.h"
+#include "apps/training/autotune.h"
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/options.h"
+#include "apps/training/metrics.h"
 #include "apps/training/progress.h"
+#include "apps/training/random_steps.h"
 #include "apps/training/text.h"
-#include "apps/training/trainer.h"
-#include "data/draws.h"
-#include "data/images.h"
 #include "engine/allocator.h"
 #include "engine/device.h"
 
@@ -31,7 +31,7 @@ struct BenchCall {
   std::optional<std::int64_t> threads;
   const CLI::Option* batch_size_option = nullptr;
   std::string precision = "f32";
-  bool inference = false, layers = false, plan = false, ablate = false, json = false;
+  bool inference = false, layers = false, plan = false, ablate = false, autotune = false, json = false;
 };
 
 Recipe recipe_of(const BenchCall& call) {
@@ -55,68 +55,26 @@ Recipe recipe_of(const BenchCall& call) {
   return recipe;
 }
 
-ImageSet random_images(std::int64_t count, const ModelConfig& model) {
-  ImageSet set;
-  set.extent = model.image_size;
-  Draws draws(0, DrawPurpose::synthetic_train, 0);
-  set.images.resize(static_cast<std::size_t>(count * image_channels * set.extent * set.extent));
-  for (std::uint8_t& pixel : set.images) pixel = static_cast<std::uint8_t>(draws.below(256));
-  const std::int64_t classes = std::min<std::int64_t>(model.classes, 256);  // a label is a byte
-  for (std::int64_t i = 0; i < count; ++i) set.labels.push_back(static_cast<std::uint8_t>(i % classes));
-  return set;
-}
-
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const std::size_t middle = values.size() / 2;
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
-/// Training steps on random images, always the same ones.
-class Steps {
- public:
-  Steps(const Model& model, const Recipe& recipe)
-      : model_(model),
-        precision_(recipe.precision),
-        dataset_(random_images(recipe.batch_size, recipe.model)),
-        order_(Tensor::from_host(epoch_order(recipe.batch_size, 0, 0, true))),
-        sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
-    sgd_.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
-    model.set_temperature(recipe.temperature.start);
+/// Seconds of each of `count` steps.
+std::vector<double> time(RandomSteps& steps, std::int64_t count, Console& console) {
+  std::vector<double> seconds;
+  for (std::int64_t step = 0; step < count; ++step) {
+    Event begin, end;
+    begin.record(main_stream());
+    steps.run();
+    end.record(main_stream());
+    seconds.push_back(end.seconds_since(begin));
+    console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(count),
+                      1000 * seconds.back()));
   }
-
-  /// From the gathering of the batch to the new weights.
-  void run() {
-    model_.set_step(static_cast<std::int64_t>(step_));
-    const Batch batch =
-        dataset_.gather(order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = step_++});
-    train_on_batch(model_, sgd_, batch, totals_.data());
-  }
-
-  /// Seconds of each of `steps` steps.
-  std::vector<double> time(std::int64_t steps, Console& console) {
-    std::vector<double> seconds;
-    for (std::int64_t step = 0; step < steps; ++step) {
-      Event begin, end;
-      begin.record(main_stream());
-      run();
-      end.record(main_stream());
-      seconds.push_back(end.seconds_since(begin));
-      console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(steps),
-                        1000 * seconds.back()));
-    }
-    return seconds;
-  }
-
- private:
-  const Model& model_;
-  DType precision_;
-  Dataset dataset_;
-  Tensor order_;
-  Sgd sgd_;
-  DeviceTotals totals_;
-  std::uint64_t step_ = 0;
-};
+  return seconds;
+}
 
 /// Forward passes of every form in which the model can be deployed.
 void bench_inference(const BenchCall& call, const ModelConfig& config) {
@@ -149,12 +107,14 @@ void bench(const BenchCall& call) {
   if (call.threads) set_threads(static_cast<int>(*call.threads));
   if (call.inference) return bench_inference(call, recipe.model);
   Console console(call.json ? stderr : stdout);
+  if (call.autotune)
+    conv::set_measured_plans(within_memory(recipe.batch_size, [&] { return autotune(recipe, console); }));
   const Model model(recipe.model, 0, recipe.precision);
   console.print(concat(describe(recipe.model), ": ", grouped(model.store.parameter_count()), " parameters"));
   console.print(concat(device_kind(), ", ", device_name(), ", ", name_of(recipe.precision), ", batch ",
                        recipe.batch_size, " of ", recipe.model.image_size, "x", recipe.model.image_size, ", ",
                        call.steps, " steps"));
-  Steps steps(model, recipe);
+  RandomSteps steps(model, recipe, recipe.batch_size);
   const auto step = [&] { steps.run(); };
   const std::int64_t recorded_steps = call.steps - warm_up_steps;
   if (call.plan) {
@@ -164,7 +124,7 @@ void bench(const BenchCall& call) {
     return;
   }
   const std::vector<double> seconds =
-      within_memory(recipe.batch_size, [&] { return steps.time(call.steps, console); });
+      within_memory(recipe.batch_size, [&] { return time(steps, call.steps, console); });
 
   const double step_seconds = median({seconds.begin() + warm_up_steps, seconds.end()});
   const double images_per_second = static_cast<double>(recipe.batch_size) / step_seconds;
@@ -186,16 +146,11 @@ void bench(const BenchCall& call) {
     print_ablation(ablations, console);
   }
   if (!call.json) return;
-  nlohmann::ordered_json json = {{"model", recipe.model.model},
-                                 {"kernels", recipe.model.kernels},
-                                 {"width", recipe.model.width},
-                                 {"image_size", recipe.model.image_size},
-                                 {"batch_size", recipe.batch_size},
-                                 {"precision", call.precision},
-                                 {"step_seconds", seconds},
-                                 {"images_per_second", images_per_second},
-                                 {"peak_bytes", peak_bytes},
-                                 {"peak_rss_bytes", peak_rss_bytes}};
+  nlohmann::ordered_json json = {{"model", recipe.model.model},     {"kernels", recipe.model.kernels},
+                                 {"width", recipe.model.width},     {"image_size", recipe.model.image_size},
+                                 {"batch_size", recipe.batch_size}, {"precision", call.precision},
+                                 {"step_seconds", seconds},         {"images_per_second", images_per_second},
+                                 {"peak_bytes", peak_bytes},        {"peak_rss_bytes", peak_rss_bytes}};
   if (call.layers) json["layers"] = layers_json(layers, step_seconds);
   if (call.ablate) json["ablation"] = ablation_json(ablations);
   std::printf("%s\n", json.dump().c_str());
@@ -209,19 +164,18 @@ void add_bench(CLI::App& program, int& exit_code) {
   add_model_options(command, call->model, call->model_options);
   call->batch_size_option = command.add_option("--batch-size", call->batch_size, "Images in a step");
   command.add_option("--steps", call->steps, "Steps to time; the first two warm up");
-  CLI::Option* inference =
-      command.add_flag("--inference", call->inference,
-                   "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
+  CLI::Option* inference = command.add_flag(
+      "--inference", call->inference, "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads");
-  command.add_flag("--layers", call->layers,
-                   "Also time every convolution: algorithm, speed, bytes, share of the step");
-  CLI::Option* plan = command.add_flag("--plan", call->plan,
-                                       "Only the algorithm of every convolution and direction, and why");
-  CLI::Option* ablate = command.add_flag("--ablate", call->ablate,
-                                         "Also time the dynamic convolutions under each algorithm in turn");
+  command.add_flag("--layers", call->layers, "Also time every convolution: algorithm, speed, bytes, share of the step");
+  CLI::Option* plan =
+      command.add_flag("--plan", call->plan, "Only the algorithm of every convolution and direction, and why");
+  CLI::Option* ablate =
+      command.add_flag("--ablate", call->ablate, "Also time the dynamic convolutions under each algorithm in turn");
+  CLI::Option* autotune = command.add_flag("--autotune", call->autotune, autotune_help);
   plan->excludes(ablate)->excludes("--layers");
-  inference->excludes(ablate)->excludes(plan)->excludes("--layers");
+  inference->excludes(ablate)->excludes(plan)->excludes(autotune)->excludes("--layers");
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {
     bench(*call);

@@ -13,18 +13,6 @@ namespace {
 using conv::Direction;
 using conv::Run;
 
-const char* name_of(Direction direction) {
-  switch (direction) {
-    case Direction::forward:
-      return "forward";
-    case Direction::data_gradient:
-      return "data gradient";
-    case Direction::weight_gradient:
-      return "weight gradient";
-  }
-  return "unknown";
-}
-
 /// Operations of the static convolution of this shape, multiplications and additions.
 double static_operations(const Run& run) {
   return 2.0 * static_cast<double>(run.problem.shape.samples * run.problem.shape.out_pixels() *
@@ -125,7 +113,7 @@ void print_plan(const std::vector<LayerRow>& rows, Console& console) {
   console.print(text("%-24s %-34s %-16s %-12s %s", "layer", "shape", "direction", "algorithm", "why"));
   for (const LayerRow& row : rows)
     console.print(text("%-24s %-34s %-16s %-12s %s", row.layer.c_str(), text_of(row.run).c_str(),
-                       name_of(row.run.problem.direction), std::string(row.run.algorithm).c_str(),
+                       std::string(name_of(row.run.problem.direction)).c_str(), std::string(row.run.algorithm).c_str(),
                        std::string(row.run.reason).c_str()));
 }
 
@@ -142,7 +130,7 @@ void print_layers(const std::vector<LayerRow>& rows, double step_seconds, Consol
   for (const LayerRow& row : rows) {
     total += row.run.seconds;
     console.print(text("%-24s %-34s %-16s %-12s %9.2f %9.1f %9.1f %6.1f%%", row.layer.c_str(), text_of(row.run).c_str(),
-                       name_of(row.run.problem.direction), std::string(row.run.algorithm).c_str(),
+                       std::string(name_of(row.run.problem.direction)).c_str(), std::string(row.run.algorithm).c_str(),
                        1000 * row.run.seconds, static_operations(row.run) / row.run.seconds / 1e9,
                        compulsory_bytes(row.run) / (1 << 20), 100 * row.run.seconds / step_seconds));
   }
@@ -191,7 +179,7 @@ void print_ablation(const std::vector<Ablation>& ablations, Console& console) {
   console.print(head);
   for (const LayerRow* first : order) {
     std::string line = text("%-24s %-34s %-16s", first->layer.c_str(), text_of(first->run).c_str(),
-                            name_of(first->run.problem.direction));
+                            std::string(name_of(first->run.problem.direction)).c_str());
     const auto& cells = table[{first->layer, first->run.problem.direction}];
     for (const Ablation& ablation : ablations) {
       const auto cell = cells.find(ablation.algorithm);

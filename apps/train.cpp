@@ -4,6 +4,7 @@
 #include "apps/commands.h"
 #include "apps/model_options.h"
 #include "apps/tensorboard/run_events.h"
+#include "apps/training/autotune.h"
 #include "apps/training/configuration.h"
 #include "apps/training/session.h"
 #include "engine/device.h"
@@ -105,6 +106,7 @@ void add_train(CLI::App& program, int& exit_code) {
   keep("cutmix", command.add_option("--cutmix", recipe.mixing.cutmix, "Put boxes of other images in: the alpha"));
   keep("shuffle", command.add_flag("--no-shuffle", call->no_shuffle, "Images in the order of their files"));
   keep("precision", command.add_option("--precision", call->precision, precision_help));
+  keep("autotune", command.add_flag("--autotune", recipe.autotune, autotune_help));
   command.add_option("--seeds", options.seeds, "Train once with each of these seeds, in a series: 0,1,2")
       ->delimiter(',');
   command.add_option("--compare", options.compare, "Runs or series to compare a series of --seeds with, seed by seed");

@@ -54,6 +54,7 @@ struct Recipe {
   Mixing mixing;
   bool shuffle = true;
   DType precision = DType::f32;
+  bool autotune = false;  ///< plans of the dynamic convolutions by measurement; resume.safetensors keeps them
 
   friend bool operator==(const Recipe&, const Recipe&) = default;
 };

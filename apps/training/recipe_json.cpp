@@ -70,6 +70,7 @@ void for_each_field(AnyRecipe& recipe, const Visit& visit) {
   visit("cutmix", recipe.mixing.cutmix);
   visit("shuffle", recipe.shuffle);
   visit("precision", recipe.precision);
+  visit("autotune", recipe.autotune);
 }
 
 /// Words and texts for what is neither a number, a list nor a text.

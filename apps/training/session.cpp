@@ -5,6 +5,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "apps/training/autotune.h"
+#include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/configuration.h"
 #include "apps/training/plan.h"
@@ -80,7 +82,7 @@ void plan_inflation(const ModelConfig& stored, const std::set<std::string>& give
   recipe.inflate_noise = recipe.inflate_noise.value_or(usual_noise);
 }
 
-Start start_new(const TrainOptions& options) {
+Start start_new(const TrainOptions& options, Console& console) {
   Start start{options.recipe,
               RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
               nullptr,
@@ -95,6 +97,10 @@ Start start_new(const TrainOptions& options) {
   if (init) load_weights(*init, start.trainer->model(), recipe.inflate_noise.value_or(0));
   init.reset();
   if (options.dry_run) return start;
+
+  // A series measures once; each of its runs keeps what was measured.
+  if (recipe.autotune && conv::measured_plans().empty())
+    conv::set_measured_plans(within_memory(recipe.batch_size, [&] { return autotune(recipe, console); }));
 
   start.folder.prepare();
   start.folder.remove_old_run();
@@ -242,7 +248,7 @@ Outcome run_once(TrainOptions options, Console& console) {
       return {0, outcome_json(folder, run.finished_steps, run.total_steps(), history)};
     }
   }
-  Start start = resuming ? start_again(options, RunFolder(options.resume), *resumption) : start_new(options);
+  Start start = resuming ? start_again(options, RunFolder(options.resume), *resumption) : start_new(options, console);
   resumption.reset();
   if (options.dry_run) return show_plan(start, console);
 

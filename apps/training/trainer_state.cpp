@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "apps/training/autotune.h"
 #include "apps/training/trainer.h"
 
 namespace omniconv {
@@ -91,6 +92,7 @@ SafetensorsFile Trainer::resume_file() const {
   recipe.data.clear();
   recipe.init.clear();
   nlohmann::json state = {{"step", step_}, {"steps_per_epoch", steps_per_epoch()}, {"data", data_fingerprint_}};
+  if (recipe_.autotune) state["plans"] = plans_to_json(conv::measured_plans());
   if (best_) state["best"] = {{"accuracy", best_->accuracy}, {"step", best_->step}};
   if (displaced_best_) {
     add_with_prefix(file.tensors, best_prefix, displaced_best_->tensors);
@@ -148,6 +150,7 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
 
   const nlohmann::json state = metadata_json(file, "state", source);
   try {
+    if (recipe_.autotune) conv::set_measured_plans(plans_from_json(state.at("plans"), source));
     if (state.contains("best")) best_ = {state["best"].at("accuracy"), state["best"].at("step")};
     if (state.contains("best_metadata")) displaced_best_ = SafetensorsFile{best, state["best_metadata"]};
   } catch (const nlohmann::json::exception& error) {

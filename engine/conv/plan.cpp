@@ -39,6 +39,18 @@ std::string_view name_of(Algorithm algorithm) {
   return "unknown";
 }
 
+std::string_view name_of(Direction direction) {
+  switch (direction) {
+    case Direction::forward:
+      return "forward";
+    case Direction::data_gradient:
+      return "data gradient";
+    case Direction::weight_gradient:
+      return "weight gradient";
+  }
+  return "unknown";
+}
+
 bool is_available(Algorithm algorithm, DType dtype) {
   switch (algorithm) {
     case Algorithm::tensor_core:

@@ -32,6 +32,8 @@ enum class Direction { forward, data_gradient, weight_gradient };
 
 /// "tiled", "materialise", ...
 std::string_view name_of(Algorithm algorithm);
+/// "forward", "data gradient", "weight gradient"
+std::string_view name_of(Direction direction);
 
 /// Whether this build has the algorithm for the type; in bf16 and f16 those without a form of their own run in f32.
 bool is_available(Algorithm algorithm, DType dtype);

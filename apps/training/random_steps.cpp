@@ -1,0 +1,42 @@
+#include "apps/training/random_steps.h"
+
+#include <algorithm>
+
+#include "apps/training/trainer.h"
+#include "data/draws.h"
+#include "data/images.h"
+
+namespace omniconv {
+namespace {
+
+ImageSet random_images(std::int64_t count, const ModelConfig& model) {
+  ImageSet set;
+  set.extent = model.image_size;
+  Draws draws(0, DrawPurpose::synthetic_train, 0);
+  set.images.resize(static_cast<std::size_t>(count * image_channels * set.extent * set.extent));
+  for (std::uint8_t& pixel : set.images) pixel = static_cast<std::uint8_t>(draws.below(256));
+  const std::int64_t classes = std::min<std::int64_t>(model.classes, 256);  // a label is a byte
+  for (std::int64_t i = 0; i < count; ++i) set.labels.push_back(static_cast<std::uint8_t>(i % classes));
+  return set;
+}
+
+}  // namespace
+
+RandomSteps::RandomSteps(const Model& model, const Recipe& recipe, std::int64_t batch_size)
+    : model_(model),
+      precision_(recipe.precision),
+      dataset_(random_images(batch_size, recipe.model)),
+      order_(Tensor::from_host(epoch_order(batch_size, 0, 0, true))),
+      sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
+  sgd_.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
+  model.set_temperature(recipe.temperature.start);
+}
+
+void RandomSteps::run() {
+  model_.set_step(static_cast<std::int64_t>(step_));
+  const Batch batch =
+      dataset_.gather(order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = step_++});
+  train_on_batch(model_, sgd_, batch, totals_.data());
+}
+
+}  // namespace omniconv

@@ -1,0 +1,31 @@
+// Training steps on random images, always the same ones, to be timed.
+#pragma once
+
+#include <cstdint>
+
+#include "apps/training/dataset.h"
+#include "apps/training/recipe.h"
+#include "apps/training/totals.h"
+#include "engine/optimizer.h"
+
+namespace omniconv {
+
+class RandomSteps {
+ public:
+  /// Steps of `batch_size` images; `model` is one of `recipe`, stays the caller's and is trained.
+  RandomSteps(const Model& model, const Recipe& recipe, std::int64_t batch_size);
+
+  /// One step, from the gathering of the batch to the new weights.
+  void run();
+
+ private:
+  const Model& model_;
+  DType precision_;
+  Dataset dataset_;
+  Tensor order_;
+  Sgd sgd_;
+  DeviceTotals totals_;
+  std::uint64_t step_ = 0;
+};
+
+}  // namespace omniconv
