@@ -1,14 +1,12 @@
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "apps/commands.h"
 #include "apps/report/pages.h"
-#include "apps/training/checkpoint.h"
-#include "apps/training/evaluator.h"
+#include "apps/report/run_report.h"
 #include "apps/training/json_text.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
@@ -25,31 +23,6 @@ struct ReportCall {
   std::optional<std::int64_t> threads;
   bool json = false;
 };
-
-/// Images from which attention maps are drawn: more would not change what is seen.
-constexpr std::int64_t attention_images = 1000;
-
-/// What the run's checkpoint, the best one where there is one, makes of the test images.
-RunDetails details_of(const RunRecord& run, const std::string& data_path) {
-  const RunFolder folder(run.path);
-  std::error_code error;
-  RunDetails details;
-  details.checkpoint = std::filesystem::exists(folder.file(RunFolder::best_name), error) ? RunFolder::best_name
-                                                                                         : RunFolder::last_name;
-  const LoadedModel loaded = load_model(folder.file(details.checkpoint.c_str()), DType::f32);
-  const Model& model = *loaded.model;
-  const ImageData data = load_data(data_path);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes == model.config.classes, "report", data_path, ": expected data of ", model.config.classes,
-         " classes, as the checkpoint has, got ", classes);
-  const Tensor logits = Tensor::empty({data.test.count(), classes}, DType::f32);
-  const Dataset test(data.test);
-  evaluate(model, test, evaluation_batch_size, logits);
-  details.test = test_results(logits.to_doubles(), data.test, data.class_names);
-  if (model.config.dynamic())
-    details.attention = attention_statistics(model, test, attention_images, data.class_names);
-  return details;
-}
 
 void report(const ReportCall& call) {
   const bool comparing = call.runs.size() > 1;
@@ -68,7 +41,7 @@ void report(const ReportCall& call) {
     require_device();
     if (call.threads) set_threads(static_cast<int>(*call.threads));
     const std::string data = call.data.empty() ? runs[0].setting("data") : call.data;
-    write_file("report", out, run_page(runs[0], details_of(runs[0], data)));
+    write_file("report", out, run_report(runs[0], data));
   }
   const nlohmann::ordered_json json = {{"report", out}};
   std::printf("%s\n", call.json ? json_line(json).c_str() : concat("Written: ", out).c_str());

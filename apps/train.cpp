@@ -3,11 +3,14 @@
 
 #include "apps/commands.h"
 #include "apps/model_options.h"
+#include "apps/report/run_report.h"
 #include "apps/tensorboard/run_events.h"
 #include "apps/training/autotune.h"
 #include "apps/training/configuration.h"
+#include "apps/training/run_folder.h"
 #include "apps/training/session.h"
 #include "engine/device.h"
+#include "engine/files.h"
 
 namespace omniconv {
 namespace {
@@ -17,7 +20,7 @@ struct TrainCall {
   TrainOptions options;
   ModelWords model;
   std::string lr_schedule = "cosine", temperature = format_temperature({}), flip = "random", precision = "f32";
-  bool no_augment = false, no_shuffle = false, tensorboard = false;
+  bool no_augment = false, no_shuffle = false, tensorboard = false, no_report = false;
   std::vector<std::pair<std::string, const CLI::Option*>> recipe_options;  // key in the recipe's JSON, option
 };
 
@@ -37,6 +40,10 @@ TrainOptions options_of(const TrainCall& call) {
     expect_tensorboard();
     options.observe = make_run_events;
   }
+  if (!call.no_report)
+    options.after_run = [](const std::string& folder, const std::string& data) {
+      write_file("report", RunFolder(folder).file(RunFolder::report_name), run_report(read_run(folder), data));
+    };
   return options;
 }
 
@@ -116,6 +123,7 @@ void add_train(CLI::App& program, int& exit_code) {
   command.add_option("--max-steps", options.max_steps, "Stop when the run has this many optimizer steps");
   command.add_option("--threads", options.threads, "Host threads (no result depends on them)");
   command.add_flag("--log-steps", options.log_steps, "Write each step's loss to steps.jsonl in the run folder");
+  command.add_flag("--no-report", call->no_report, "No report.html in the run folder at the end");
   command.add_flag("--tensorboard", call->tensorboard, "Write an event file for TensorBoard into the run folder");
   command.add_flag("--json", options.json, "The outcome as one JSON object on stdout, text on stderr");
 

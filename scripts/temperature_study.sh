@@ -33,12 +33,13 @@ declare -A options=(
   [constant]="--temperature 1"
   [zero-init]="--temperature 1 --attention-init zero"
   [progressive]="--stages progressive"
+  [progressive-article]="--stages progressive --attention-init kaiming --temperature 30:1:10"
   [strong]="--recipe strong"
   [fast]="--recipe fast"
   [static]="--model resnet18"
 )
 order=(early-fall early-fall-guarded early-harmonic article article-guarded article-harmonic high-end held-high
-       constant zero-init progressive strong fast static)
+       constant zero-init progressive progressive-article strong fast static)
 [ ${#names[@]} -gt 0 ] || names=("${order[@]}")
 
 mkdir -p "$(dirname "$out")"

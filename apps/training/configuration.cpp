@@ -87,8 +87,13 @@ void apply_stages(TrainOptions& options, const Recipe* run) {
     if (!epochs_given) recipe.epochs = epochs_of(recipe.stages);
     return;
   }
-  recipe.stages = progressive_stages(epochs_given || run == nullptr ? recipe.epochs : run->epochs,
-                                     temperature_given || run == nullptr ? recipe.temperature : run->temperature);
+  // Where the call does not say otherwise, the values under which attention keeps what was learned
+  // (docs/temperature.md): heads that start at zero, and a short fall that is slow where much depends on it.
+  if (run == nullptr && options.given.insert("attention_init").second)
+    recipe.model.attention_init = AttentionInit::zero;
+  if (!temperature_given)
+    recipe.temperature = run ? run->temperature : TemperatureSchedule{4, 1, 1, TemperatureShape::harmonic};
+  recipe.stages = progressive_stages(epochs_given || run == nullptr ? recipe.epochs : run->epochs, recipe.temperature);
 }
 
 /// What nobody named follows from the model and its stem, which may have come from the file.

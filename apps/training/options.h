@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,6 +27,8 @@ struct TrainOptions {
   std::optional<std::int64_t> max_steps;  ///< optimizer steps of the run at which this call stops
   std::optional<std::int64_t> threads;
   bool log_steps = false;
+  /// Called with the folder and the data of each run that no signal ended, when its memory is free again; may be empty.
+  std::function<void(const std::string& folder, const std::string& data)> after_run;
   MakeObserver observe;  ///< makes who else hears of a run, besides the console and its files; may be empty
   bool json = false;
 };

@@ -261,8 +261,7 @@ Outcome run_once(TrainOptions options, Console& console) {
 
   const std::int64_t last_step = std::min(trainer.total_steps(), options.max_steps.value_or(trainer.total_steps()));
   std::unique_ptr<RunObserver> observer;
-  if (options.observe)
-    observer = options.observe({start.folder.path(), trainer.finished_steps(), start.recipe.epochs});
+  if (options.observe) observer = options.observe({start.folder.path(), trainer.finished_steps(), start.recipe.epochs});
   trainer.set_observer(observer.get());
   trainer.run(start.folder, last_step, options.log_steps, console, start.history);
 
@@ -272,8 +271,11 @@ Outcome run_once(TrainOptions options, Console& console) {
   if (stopped_early)
     console.print(concat("Stopped after step ", trainer.finished_steps(), " of ", trainer.total_steps(),
                          "; go on with: omniconv train --resume ", shell_word(start.folder.path())));
-  return {trainer.finished_steps() < last_step ? 128 + StopSignals::received() : 0,
-          outcome_json(start.folder, trainer.finished_steps(), trainer.total_steps(), start.history)};
+  const Outcome outcome{trainer.finished_steps() < last_step ? 128 + StopSignals::received() : 0,
+                        outcome_json(start.folder, trainer.finished_steps(), trainer.total_steps(), start.history)};
+  start.trainer.reset();
+  if (outcome.exit_code == 0 && options.after_run) options.after_run(start.folder.path(), start.recipe.data);
+  return outcome;
 }
 
 /// The runs of a series, one behind the other, each in a folder of its own; those that are there already go on.

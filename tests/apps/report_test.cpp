@@ -25,7 +25,8 @@ void check_stands_by_itself(const std::string& html) {
   for (const char* element : {"div", "table", "tr", "td", "th", "figure", "svg", "text", "details", "p", "span", "b"}) {
     INFO(element);
     const std::string name = element;
-    CHECK(count_of(html, concat("<", name, ">")) + count_of(html, concat("<", name, " ")) == count_of(html, concat("</", name, ">")));
+    CHECK(count_of(html, concat("<", name, ">")) + count_of(html, concat("<", name, " ")) ==
+          count_of(html, concat("</", name, ">")));
   }
 }
 
@@ -69,8 +70,8 @@ TEST_CASE("a chart shows what is finite, with round tick marks") {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK(line_chart("t", "epoch", {}).empty());
   CHECK(line_chart("t", "epoch", {{"a", {{1, nan}}}}).empty());
-  const std::string chart =
-      line_chart("<loss>", "epoch", {{"a&b", {{1, 0.12}, {2, nan}, {3, 0.48}}}, {"none", {{1, nan}}}, {"c", {{2, 0.3}}}});
+  const std::string chart = line_chart(
+      "<loss>", "epoch", {{"a&b", {{1, 0.12}, {2, nan}, {3, 0.48}}}, {"none", {{1, nan}}}, {"c", {{2, 0.3}}}});
   CHECK(count_of(chart, "<polyline") == 2);
   CHECK(count_of(chart, "<circle") == 3);
   CHECK_THAT(chart, ContainsSubstring("&lt;loss&gt;") && ContainsSubstring("a&amp;b, epoch 3: 0.48"));
@@ -163,7 +164,9 @@ TEST_CASE("classes are counted and the most confident mistakes come first") {
   CHECK(of_smaller.pictures[0].height == 16);
   CHECK(of_smaller.pictures[0].pixels.size() == 3 * 256);
   CHECK(of_smaller.pictures[0].pixels[3 * 17 + 2] == set.images[(14 * 3 + 2) * 256 + 17]);
-  CHECK_THAT(message_of<Error>([&] { test_results({logits.data(), 6}, set, {"a", "b"}); }),
+  CHECK_THAT(message_of<Error>([&] {
+               test_results({logits.data(), 6}, set, {"a", "b"});
+             }),
              ContainsSubstring("expected logits of 4 images and 2 classes, got 6"));
   const std::vector<double> bad = {0, std::numeric_limits<double>::infinity()};
   CHECK_THAT(message_of<Error>([&] { most_probable(bad, 1); }), ContainsSubstring("expected finite logits, got inf"));
@@ -207,7 +210,8 @@ TEST_CASE("omniconv report writes a page into the run's folder, and one that com
   REQUIRE(run({"report", first}).exit_code == 0);
   const std::string page = read_text(first + "/report.html");
   check_stands_by_itself(page);
-  CHECK_THAT(page, ContainsSubstring("a&amp;b") && ContainsSubstring("Temperature") && ContainsSubstring("layer4.1.conv2"));
+  CHECK_THAT(page,
+             ContainsSubstring("a&amp;b") && ContainsSubstring("Temperature") && ContainsSubstring("layer4.1.conv2"));
   std::int64_t counted = 0;
   const std::regex cell("--share:[0-9.]+\">([0-9]+)<");
   for (std::sregex_iterator match(page.begin(), page.end(), cell), end; match != end; ++match)
@@ -231,6 +235,18 @@ TEST_CASE("omniconv report writes a page into the run's folder, and one that com
   options.out = first;
   REQUIRE(train_quietly(options) == 0);
   CHECK_FALSE(std::filesystem::exists(first + "/report.html"));
+}
+
+TEST_CASE("omniconv train leaves the page of its run, unless told not to") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  std::vector<std::string> words = {"train",    "--data", data,           "--width", "8",     "--kernels",       "2",
+                                    "--epochs", "1",      "--batch-size", "12",      "--out", folder.file("run")};
+  REQUIRE(run(words).exit_code == 0);
+  check_stands_by_itself(read_text(folder.file("run/report.html")));
+  words.push_back("--no-report");
+  REQUIRE(run(words).exit_code == 0);
+  CHECK_FALSE(std::filesystem::exists(folder.file("run/report.html")));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "apps/training/checkpoint.h"
+#include "apps/training/configuration.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/recipe.h"
 #include "layers/od_conv.h"
@@ -147,6 +148,24 @@ TEST_CASE("each stage trains its part alone, at its temperature, and is in metri
   again.given = {"epochs"};
   again.recipe.epochs = 4;
   CHECK_THAT(message_of<UsageError>([&] { train_quietly(again); }), ContainsSubstring("--epochs 4 instead of 3"));
+}
+
+TEST_CASE("the progressive preset starts heads at zero and falls harmonically, unless the call says otherwise") {
+  TrainOptions options;
+  options.recipe.data = "synthetic";
+  options.recipe.epochs = 8;
+  options.stages = "progressive";
+  TrainOptions named = options;
+  apply_configuration(options, nullptr);
+  CHECK(options.recipe.model.attention_init == AttentionInit::zero);
+  CHECK(options.recipe.stages[1].temperature == TemperatureSchedule{4, 4, 0});
+  CHECK(options.recipe.stages[2].temperature == TemperatureSchedule{4, 1, 2, TemperatureShape::harmonic});
+
+  named.given = {"attention_init", "temperature"};
+  named.recipe.temperature = {30, 5, 3};
+  apply_configuration(named, nullptr);
+  CHECK(named.recipe.model.attention_init == AttentionInit::kaiming);
+  CHECK(named.recipe.stages[2].temperature == TemperatureSchedule{30, 5, 2});
 }
 
 TEST_CASE("a neutral temperature makes every attention neutral to the last bit") {

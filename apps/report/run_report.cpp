@@ -1,0 +1,42 @@
+#include "apps/report/run_report.h"
+
+#include <filesystem>
+
+#include "apps/report/pages.h"
+#include "apps/training/checkpoint.h"
+#include "apps/training/evaluator.h"
+#include "apps/training/run_folder.h"
+
+namespace omniconv {
+namespace {
+
+/// Images from which attention maps are drawn: more would not change what is seen.
+constexpr std::int64_t attention_images = 1000;
+
+RunDetails details_of(const RunRecord& run, const std::string& data_path) {
+  const RunFolder folder(run.path);
+  std::error_code error;
+  RunDetails details;
+  details.checkpoint =
+      std::filesystem::exists(folder.file(RunFolder::best_name), error) ? RunFolder::best_name : RunFolder::last_name;
+  const LoadedModel loaded = load_model(folder.file(details.checkpoint.c_str()), DType::f32);
+  const Model& model = *loaded.model;
+  const ImageData data = load_data(data_path);
+  const auto classes = static_cast<std::int64_t>(data.class_names.size());
+  expect(classes == model.config.classes, "report", data_path, ": expected data of ", model.config.classes,
+         " classes, as the checkpoint has, got ", classes);
+  const Tensor logits = Tensor::empty({data.test.count(), classes}, DType::f32);
+  const Dataset test(data.test);
+  evaluate(model, test, evaluation_batch_size, logits);
+  details.test = test_results(logits.to_doubles(), data.test, data.class_names);
+  if (model.config.dynamic()) details.attention = attention_statistics(model, test, attention_images, data.class_names);
+  return details;
+}
+
+}  // namespace
+
+std::string run_report(const RunRecord& run, const std::string& data) {
+  return run_page(run, details_of(run, data));
+}
+
+}  // namespace omniconv
