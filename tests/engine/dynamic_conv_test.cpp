@@ -177,6 +177,7 @@ TEST_CASE("convolutions in slices and panels agree with plain loops", "[dynamic_
     check_algorithm<float>({{9, 2, 2, 128, 96, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, algorithm, 14);
     check_algorithm<float>({{3, 2, 3, 70, 133, 3, 3, {1, 1, 1, 1}}, 3, true, true, true}, algorithm, 15);
     check_algorithm<float>({{5, 18, 18, 20, 18, 3, 3, {1, 1, 1, 1}}, 2, true, true, true}, algorithm, 16);
+    check_algorithm<float>({{1, 4, 4, 20, 16, 3, 3, {1, 1, 1, 1}}, 4, true, true, true}, algorithm, 18);  // streamed
     check_algorithm<float>({{3, 34, 34, 70, 4, 3, 3, {2, 1, 1, 1}}, 1, true, true, false}, algorithm, 17);
   }
 }
