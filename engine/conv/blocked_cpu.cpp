@@ -271,14 +271,15 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
     float* packed = slices.slice(slice, attention.kernels);
     std::vector<float> shares;
     OutputSlice out(shape, slice * slices.width, slices.width, epilogue);
-    if (streamed) {
-      float* result = ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
-      sample_shares(shape, attention, 0, shares);
-      streamed_forward(shape, attention.kernels, columns.data<float>(), packed, slices.packed_count, shares.data(),
-                       result);
-      return out.write(0, result, attention.filter, output);
-    }
     for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
+      if (streamed) {
+        float* result = ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
+        sample_shares(shape, attention, n, shares);
+        streamed_forward(shape, attention.kernels, columns.data<float>() + n * columns.count() / shape.samples, packed,
+                         slices.packed_count, shares.data(), result);
+        out.write(n, result, attention.filter, output);
+        continue;
+      }
       const float* source =
           scaled_sample(input, attention.channel, n, shape.in_pixels(), shape.in_channels, ThreadScratch::source);
       float* target = output + n * out_pixels * shape.out_channels;

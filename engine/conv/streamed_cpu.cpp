@@ -35,22 +35,23 @@ void multiply(std::int64_t taps, std::int64_t channels, const float* columns, co
 }  // namespace
 
 bool streams(const ConvShape& shape, std::int64_t kernels) {
-  return shape.samples == 1 && shape.params.groups == 1 && shape.out_pixels() <= streamed_pixels &&
-         kernels <= streamed_kernels;
+  return shape.params.groups == 1 && shape.out_pixels() <= streamed_pixels && kernels <= streamed_kernels;
 }
 
 Tensor streamed_columns(const ConvShape& shape, const float* input, const float* channel) {
-  const std::int64_t channels = shape.in_channels, tap_count = channels * streamed_pixels;
-  const Tensor columns = Tensor::empty({shape.taps(), channels, streamed_pixels}, DType::f32);
+  const std::int64_t channels = shape.in_channels, taps = shape.taps(), tap_count = channels * streamed_pixels;
+  const Tensor columns = Tensor::empty({shape.samples, taps, channels, streamed_pixels}, DType::f32);
   const std::vector<std::vector<PixelRun>> runs = pixel_runs(shape);
-  library::parallel_units(shape.taps(), [&](std::int64_t t) {
-    float* first = columns.data<float>() + t * tap_count;
+  library::parallel_units(shape.samples * taps, [&](std::int64_t index) {
+    const std::int64_t n = index / taps, t = index % taps;
+    const float* c = channel ? channel + n * channels : nullptr;
+    float* first = columns.data<float>() + index * tap_count;
     std::fill(first, first + tap_count, 0.0f);
     for (const PixelRun& run : runs[static_cast<std::size_t>(t)])
       for (std::int64_t j = 0; j < run.count; ++j) {
-        const float* x = input + (run.in + j * shape.params.stride) * channels;
+        const float* x = input + (n * shape.in_pixels() + run.in + j * shape.params.stride) * channels;
         float* to = first + run.out + j;
-        for (std::int64_t i = 0; i < channels; ++i) to[i * streamed_pixels] = channel ? x[i] * channel[i] : x[i];
+        for (std::int64_t i = 0; i < channels; ++i) to[i * streamed_pixels] = c ? x[i] * c[i] : x[i];
       }
   });
   return columns;

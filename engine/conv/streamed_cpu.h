@@ -1,5 +1,6 @@
-// Algorithm B on the CPU for one sample of few pixels: its time is that of reading the kernels, so each aggregated
-// vector of weights is multiplied the moment it is formed and never stored, while the next ones arrive from memory.
+// Algorithm B on the CPU where a sample has few output pixels: each aggregated vector of weights meets all of them in
+// registers the moment it is formed and is never stored. A single sample then takes as long as reading the kernels
+// does.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +14,15 @@ inline constexpr std::int64_t streamed_pixels = 16;    ///< the most of an outpu
 inline constexpr std::int64_t streamed_channels = 16;  ///< of the output, at a time
 inline constexpr std::int64_t streamed_kernels = 4;    ///< the most
 
-/// Whether streamed_forward computes this shape with K `kernels`: one sample, one group.
+/// Whether streamed_forward computes this shape with K `kernels`.
 bool streams(const ConvShape& shape, std::int64_t kernels);
 
-/// The input pixels that meet each tap, x ⊙ c as [R·S, I, 16 pixels], zero in the padding. input [H, W, I];
-/// channel [I] or nullptr.
+/// The input pixels that meet each tap, x ⊙ c as [N, R·S, I, 16 pixels], zero in the padding. input [N, H, W, I];
+/// channel [N, I] or nullptr.
 Tensor streamed_columns(const ConvShape& shape, const float* input, const float* channel);
 
-/// result [pixels, 16] = conv(columns, Σ_k q_k ⊙ W_k) for 16 output channels. Kernel k begins at packed + k · stride
-/// and is laid out [R·S, I, 16]; shares q [K, R·S].
+/// result [pixels, 16] = conv(columns, Σ_k q_k ⊙ W_k) of one sample, for 16 output channels. Kernel k begins at packed
+/// + k · stride and is laid out [R·S, I, 16]; shares q [K, R·S].
 void streamed_forward(const ConvShape& shape, std::int64_t kernels, const float* columns, const float* packed,
                       std::int64_t stride, const float* shares, float* result);
 
