@@ -257,7 +257,8 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::int64_t out_pixels = shape.out_pixels();
   const bool aggregates = attention.spatial || attention.kernel;
-  bool streamed = aggregates && slices.width == streamed_channels && streams(shape, attention.kernels);
+  bool streamed =
+      streaming_pays && aggregates && slices.width == streamed_channels && streams(shape, attention.kernels);
   Tensor columns;
   if (streamed) {
     parallel_units(

@@ -14,6 +14,13 @@ inline constexpr std::int64_t streamed_pixels = 16;    ///< the most of an outpu
 inline constexpr std::int64_t streamed_channels = 16;  ///< of the output, at a time
 inline constexpr std::int64_t streamed_kernels = 4;    ///< the most
 
+/// Whether it is worth while in this build: sixteen sums of sixteen floats want the registers of AVX-512.
+#ifdef __AVX512F__
+inline constexpr bool streaming_pays = true;
+#else
+inline constexpr bool streaming_pays = false;
+#endif
+
 /// Whether streamed_forward computes this shape with K `kernels`.
 bool streams(const ConvShape& shape, std::int64_t kernels);
 
