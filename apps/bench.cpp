@@ -11,10 +11,11 @@
 #include "apps/training/autotune.h"
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
-#include "apps/training/options.h"
 #include "apps/training/metrics.h"
+#include "apps/training/options.h"
 #include "apps/training/progress.h"
 #include "apps/training/random_steps.h"
+#include "apps/training/statistics.h"
 #include "apps/training/text.h"
 #include "engine/allocator.h"
 #include "engine/device.h"
@@ -53,12 +54,6 @@ Recipe recipe_of(const BenchCall& call) {
                             warm_up_steps, " warm up, got ", call.steps));
   check_threads(call.threads);
   return recipe;
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
 /// Seconds of each of `count` steps.

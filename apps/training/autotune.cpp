@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "apps/training/random_steps.h"
+#include "apps/training/statistics.h"
 #include "engine/allocator.h"
 #include "engine/conv/recorder.h"
 
@@ -20,12 +21,6 @@ using conv::Problem;
 
 constexpr std::string_view where = "autotune";
 constexpr int timed_steps = 3;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 std::map<Problem, std::vector<double>> time_algorithm(Algorithm algorithm, RandomSteps& steps) {
   const conv::ForceAlgorithm forced(algorithm);

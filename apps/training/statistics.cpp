@@ -1,5 +1,6 @@
 #include "apps/training/statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numeric>
@@ -20,6 +21,12 @@ bool is_flipped(std::uint64_t choice, std::size_t pair, bool exact) {
 }
 
 }  // namespace
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
 
 Spread spread_of(const std::vector<double>& values) {
   expect(!values.empty(), "statistics", "expected at least 1 value, got none");

@@ -1,9 +1,12 @@
-// Figures of several runs.
+// Figures of several runs or steps.
 #pragma once
 
 #include <vector>
 
 namespace omniconv {
+
+/// The middle of at least one value, the mean of the middle two of an even number.
+double median(std::vector<double> values);
 
 struct Spread {
   double mean = 0;
