@@ -19,6 +19,7 @@
 #include "apps/training/text.h"
 #include "engine/allocator.h"
 #include "engine/device.h"
+#include "engine/fusions.h"
 
 namespace omniconv {
 namespace {
@@ -56,19 +57,61 @@ Recipe recipe_of(const BenchCall& call) {
   return recipe;
 }
 
+double seconds_of_step(RandomSteps& steps) {
+  Event begin, end;
+  begin.record(main_stream());
+  steps.run();
+  end.record(main_stream());
+  return end.seconds_since(begin);
+}
+
 /// Seconds of each of `count` steps.
 std::vector<double> time(RandomSteps& steps, std::int64_t count, Console& console) {
   std::vector<double> seconds;
   for (std::int64_t step = 0; step < count; ++step) {
-    Event begin, end;
-    begin.record(main_stream());
-    steps.run();
-    end.record(main_stream());
-    seconds.push_back(end.seconds_since(begin));
+    seconds.push_back(seconds_of_step(steps));
     console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(count),
                       1000 * seconds.back()));
   }
   return seconds;
+}
+
+/// Median seconds of a step with a fusion, and with its composed form instead.
+struct FusionAblation {
+  Fusion fusion;
+  double seconds_on, seconds_off;
+};
+
+/// `count` steps with each fusion on and off in turns, after one of each.
+std::vector<FusionAblation> ablate_fusions(RandomSteps& steps, std::int64_t count, Console& console) {
+  std::vector<FusionAblation> ablations;
+  for (const Fusion fusion : all_fusions) {
+    console.show(concat("ablation: ", name_of(fusion)));
+    std::vector<double> on, off;
+    for (std::int64_t step = 0; step <= count; ++step) {
+      on.push_back(seconds_of_step(steps));
+      const WithoutFusion composed(fusion);
+      off.push_back(seconds_of_step(steps));
+    }
+    ablations.push_back({fusion, median({on.begin() + 1, on.end()}), median({off.begin() + 1, off.end()})});
+  }
+  return ablations;
+}
+
+void print_fusions(const std::vector<FusionAblation>& ablations, Console& console) {
+  console.print(text("%-24s %14s %14s", "fusion", "step on, ms", "step off, ms"));
+  for (const FusionAblation& ablation : ablations)
+    console.print(text("%-24s %14.2f %14.2f", std::string(name_of(ablation.fusion)).c_str(), 1000 * ablation.seconds_on,
+                       1000 * ablation.seconds_off));
+}
+
+nlohmann::ordered_json fusions_json(const std::vector<FusionAblation>& ablations) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const FusionAblation& ablation : ablations)
+    json.push_back({{"fusion", name_of(ablation.fusion)},
+                    {"seconds_on", ablation.seconds_on},
+                    {"seconds_off", ablation.seconds_off}});
+  return json;
 }
 
 /// Forward passes of every form in which the model can be deployed.
@@ -136,9 +179,12 @@ void bench(const BenchCall& call) {
     print_layers(layers, step_seconds, console);
   }
   std::vector<Ablation> ablations;
+  std::vector<FusionAblation> fusions;
   if (call.ablate) {
     ablations = ablate(model, recipe.precision, step, recorded_steps, console);
     print_ablation(ablations, console);
+    fusions = ablate_fusions(steps, recorded_steps, console);
+    print_fusions(fusions, console);
   }
   if (!call.json) return;
   nlohmann::ordered_json json = {{"model", recipe.model.model},     {"kernels", recipe.model.kernels},
@@ -147,7 +193,10 @@ void bench(const BenchCall& call) {
                                  {"step_seconds", seconds},         {"images_per_second", images_per_second},
                                  {"peak_bytes", peak_bytes},        {"peak_rss_bytes", peak_rss_bytes}};
   if (call.layers) json["layers"] = layers_json(layers, step_seconds);
-  if (call.ablate) json["ablation"] = ablation_json(ablations);
+  if (call.ablate) {
+    json["ablation"] = ablation_json(ablations);
+    json["fusions"] = fusions_json(fusions);
+  }
   std::printf("%s\n", json.dump().c_str());
 }
 
@@ -166,8 +215,8 @@ void add_bench(CLI::App& program, int& exit_code) {
   command.add_flag("--layers", call->layers, "Also time every convolution: algorithm, speed, bytes, share of the step");
   CLI::Option* plan =
       command.add_flag("--plan", call->plan, "Only the algorithm of every convolution and direction, and why");
-  CLI::Option* ablate =
-      command.add_flag("--ablate", call->ablate, "Also time the dynamic convolutions under each algorithm in turn");
+  CLI::Option* ablate = command.add_flag(
+      "--ablate", call->ablate, "Also time the dynamic convolutions under each algorithm, and without each fusion");
   CLI::Option* autotune = command.add_flag("--autotune", call->autotune, autotune_help);
   plan->excludes(ablate)->excludes("--layers");
   inference->excludes(ablate)->excludes(plan)->excludes(autotune)->excludes("--layers");

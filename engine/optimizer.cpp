@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/device.h"
+#include "engine/fusions.h"
 
 namespace omniconv {
 
@@ -78,8 +79,15 @@ void Sgd::step() const {
     if (max_norm_ > 0)
       kernels::clip_scale(gradients.data<T>(), gradients.count(), inputs.group_of, groups, max_norm_,
                           gradient_scale_.data<double>(), clip_workspace_.data<double>(), main_stream());
-    kernels::sgd_step(store_.values().data<T>(), gradients.data<T>(), velocity_.data<T>(), velocity_.count(), inputs,
-                      settings_, main_stream());
+    const auto update = [&](std::int64_t first, std::int64_t count) {
+      kernels::SgdInputs part = inputs;
+      if (part.group_of != nullptr) part.group_of += first;
+      kernels::sgd_step(store_.values().data<T>() + first, gradients.data<T>() + first, velocity_.data<T>() + first,
+                        count, part, settings_, main_stream());
+    };
+    if (fusion_enabled(Fusion::sgd)) return update(0, velocity_.count());
+    for (const ParameterStore::Entry& entry : store_.entries())
+      if (entry.trained) update(entry.first, element_count(entry.spec.shape));
   });
   store_.round_values();
 }

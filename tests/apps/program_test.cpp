@@ -10,6 +10,7 @@
 #include <sstream>
 #include <thread>
 
+#include "engine/fusions.h"
 #include "engine/safetensors.h"
 #include "tests/apps/small_runs.h"
 #include "tests/tolerance.h"
@@ -232,6 +233,12 @@ TEST_CASE("bench tells of every layer and direction") {
   CHECK(counts.at("materialise") == 3 * dynamic_convolutions);
   CHECK(counts.at("summed") == 3 * dynamic_convolutions);
   CHECK(counts.at("two_sided") == 3 * dynamic_convolutions);
+  REQUIRE(json.at("fusions").size() == std::size(all_fusions));
+  for (const auto& row : json.at("fusions")) {
+    CHECK_FALSE(row.at("fusion").get<std::string>().empty());
+    CHECK(row.at("seconds_on").get<double>() > 0);
+    CHECK(row.at("seconds_off").get<double>() > 0);
+  }
   check_one_line_error(bench + Words{"--plan", "--ablate"}, 2, "--ablate");
 }
 
