@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -57,20 +58,12 @@ Recipe recipe_of(const BenchCall& call) {
   return recipe;
 }
 
-double seconds_of_step(RandomSteps& steps) {
-  Event begin, end;
-  begin.record(main_stream());
-  steps.run();
-  end.record(main_stream());
-  return end.seconds_since(begin);
-}
-
 /// Seconds of each of `count` steps.
-std::vector<double> time(RandomSteps& steps, std::int64_t count, Console& console) {
+std::vector<double> time(const std::function<void()>& step, std::int64_t count, Console& console) {
   std::vector<double> seconds;
-  for (std::int64_t step = 0; step < count; ++step) {
-    seconds.push_back(seconds_of_step(steps));
-    console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(step + 1), static_cast<long long>(count),
+  for (std::int64_t i = 0; i < count; ++i) {
+    seconds.push_back(seconds_of(step));
+    console.show(text("step %lld of %lld: %.1f ms", static_cast<long long>(i + 1), static_cast<long long>(count),
                       1000 * seconds.back()));
   }
   return seconds;
@@ -83,15 +76,15 @@ struct FusionAblation {
 };
 
 /// `count` steps with each fusion on and off in turns, after one of each.
-std::vector<FusionAblation> ablate_fusions(RandomSteps& steps, std::int64_t count, Console& console) {
+std::vector<FusionAblation> ablate_fusions(const std::function<void()>& step, std::int64_t count, Console& console) {
   std::vector<FusionAblation> ablations;
   for (const Fusion fusion : all_fusions) {
     console.show(concat("ablation: ", name_of(fusion)));
     std::vector<double> on, off;
-    for (std::int64_t step = 0; step <= count; ++step) {
-      on.push_back(seconds_of_step(steps));
+    for (std::int64_t i = 0; i <= count; ++i) {
+      on.push_back(seconds_of(step));
       const WithoutFusion composed(fusion);
-      off.push_back(seconds_of_step(steps));
+      off.push_back(seconds_of(step));
     }
     ablations.push_back({fusion, median({on.begin() + 1, on.end()}), median({off.begin() + 1, off.end()})});
   }
@@ -161,8 +154,7 @@ void bench(const BenchCall& call) {
     if (call.json) std::printf("%s\n", nlohmann::ordered_json{{"plan", plan_json(rows)}}.dump().c_str());
     return;
   }
-  const std::vector<double> seconds =
-      within_memory(recipe.batch_size, [&] { return time(steps, call.steps, console); });
+  const std::vector<double> seconds = within_memory(recipe.batch_size, [&] { return time(step, call.steps, console); });
 
   const double step_seconds = median({seconds.begin() + warm_up_steps, seconds.end()});
   const double images_per_second = static_cast<double>(recipe.batch_size) / step_seconds;
@@ -183,7 +175,7 @@ void bench(const BenchCall& call) {
   if (call.ablate) {
     ablations = ablate(model, recipe.precision, step, recorded_steps, console);
     print_ablation(ablations, console);
-    fusions = ablate_fusions(steps, recorded_steps, console);
+    fusions = ablate_fusions(step, recorded_steps, console);
     print_fusions(fusions, console);
   }
   if (!call.json) return;

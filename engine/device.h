@@ -61,4 +61,14 @@ class Event {
   std::unique_ptr<State> state_;
 };
 
+/// Seconds that the device takes for what `work()` queues on the main stream; waits for it.
+template <class Work>
+double seconds_of(const Work& work) {
+  Event begin, end;
+  begin.record(main_stream());
+  work();
+  end.record(main_stream());
+  return end.seconds_since(begin);
+}
+
 }  // namespace omniconv

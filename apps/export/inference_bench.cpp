@@ -46,14 +46,6 @@ double quantile(const std::vector<double>& values, double share) {
   return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
-double time_call(InferenceNet& net, const Tensor& images) {
-  Event begin, end;
-  begin.record(main_stream());
-  net.forward(images);
-  end.record(main_stream());
-  return end.seconds_since(begin);
-}
-
 }  // namespace
 
 std::vector<InferenceTiming> time_inference(const ModelConfig& config, const std::vector<std::int64_t>& batch_sizes,
@@ -67,7 +59,7 @@ std::vector<InferenceTiming> time_inference(const ModelConfig& config, const std
     std::vector<std::vector<double>> seconds(forms.size());
     for (std::int64_t call = -warm_up_calls; call < calls; ++call)
       for (std::size_t form = 0; form < forms.size(); ++form) {
-        const double time = time_call(*forms[form].net, images);
+        const double time = seconds_of([&] { forms[form].net->forward(images); });
         if (call < 0) continue;
         seconds[form].push_back(time);
         on_call(++finished);

@@ -123,6 +123,14 @@ TEST_CASE("events lie in the order of the work", ON_DEVICE) {
 
   Event moved = std::move(third);
   CHECK(moved.seconds_since(first) > 0);
+
+  bool ran = false;
+  const double seconds = seconds_of([&] {
+    fill_zero(memory.get(), bytes, main_stream());
+    ran = true;
+  });
+  CHECK(ran);
+  CHECK((seconds > 0 && seconds < 60));
 }
 
 TEST_CASE("a freed block is handed out again", ON_DEVICE) {
