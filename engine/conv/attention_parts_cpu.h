@@ -9,14 +9,25 @@ namespace omniconv::conv {
 
 /// q [K, R·S] of sample n: q_kt = p_nk s_nt.
 inline void sample_shares(const ConvShape& shape, const AttentionValues<float>& attention, std::int64_t n,
-                          std::vector<float>& shares) {
-  shares.resize(static_cast<std::size_t>(attention.kernels * shape.taps()));
+                          float* shares) {
   for (std::int64_t k = 0; k < attention.kernels; ++k) {
     const float p = attention.kernel ? attention.kernel[n * attention.kernels + k] : 1.0f;
     for (std::int64_t t = 0; t < shape.taps(); ++t)
-      shares[static_cast<std::size_t>(k * shape.taps() + t)] =
-          attention.spatial ? p * attention.spatial[n * shape.taps() + t] : p;
+      *shares++ = attention.spatial ? p * attention.spatial[n * shape.taps() + t] : p;
   }
+}
+inline void sample_shares(const ConvShape& shape, const AttentionValues<float>& attention, std::int64_t n,
+                          std::vector<float>& shares) {
+  shares.resize(static_cast<std::size_t>(attention.kernels * shape.taps()));
+  sample_shares(shape, attention, n, shares.data());
+}
+
+/// q [N, K, R·S] of all samples.
+inline std::vector<float> all_shares(const ConvShape& shape, const AttentionValues<float>& attention) {
+  const std::int64_t count = attention.kernels * shape.taps();
+  std::vector<float> shares(static_cast<std::size_t>(shape.samples * count));
+  for (std::int64_t n = 0; n < shape.samples; ++n) sample_shares(shape, attention, n, shares.data() + n * count);
+  return shares;
 }
 
 /// `count` output pixels of a row, from `out` on, that at some tap read every stride-th input pixel from `in` on.

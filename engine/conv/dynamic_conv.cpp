@@ -12,6 +12,7 @@
 #include "kernels/od_conv_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
+#include "engine/conv/winograd_cpu.h"
 #endif
 
 namespace omniconv::conv {
@@ -54,7 +55,10 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
     if (plan.algorithm == Algorithm::two_sided)
       return two_sided_forward(shape, attention, input, weight, output, stream);
 #if !OMNICONV_CUDA
-    if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, weight, output);
+    if constexpr (std::is_same_v<T, float>) {
+      if (plan.algorithm == Algorithm::winograd) return winograd_forward(shape, attention, input, weight, output);
+      return blocked_forward(shape, attention, input, weight, output);
+    }
 #endif
     fail("od_conv2d", "expected an algorithm of this build");
   }
@@ -88,6 +92,8 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
       return blocked_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+    if (algorithm == Algorithm::winograd)
+      return winograd_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
   }
 #endif
   // C needs this convolution's own gradient: where others have added to d_input already, it is computed beside it.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/conv/attention_parts_cpu.h"
+#include "engine/conv/vector_cpu.h"
 #include "engine/library/parallel_cpu.h"
 #include "engine/tensor.h"
 
@@ -16,28 +17,11 @@ using library::parallel_units;
 using library::ThreadScratch;
 using Attention = AttentionValues<float>;
 
-constexpr int lanes = 16;
-typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
-
 // Input of the samples that pass while a tile of weights stays: half of the second-level cache of current server
 // cores, so that it is still there for the next tile.
 constexpr std::int64_t chunk_bytes = 512 * 1024;
 // Enough pieces of work for many threads, few enough to keep the sums over them cheap.
 constexpr std::int64_t wanted_units = 64;
-
-Vector& vector_at(float* address) {
-  return *reinterpret_cast<Vector*>(address);
-}
-const Vector& vector_at(const float* address) {
-  return *reinterpret_cast<const Vector*>(address);
-}
-
-/// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses.
-void pin([[maybe_unused]] Vector& value) {
-#ifdef __AVX512F__
-  asm("" : "+v"(value));
-#endif
-}
 
 /// Activations [N, pixels, channels] ⊙ scale [N, channels], cut into [tiles, N, pixels, Width], zero beyond the
 /// channels.
@@ -119,7 +103,7 @@ struct Tile {
         }
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
-          const Vector factor = g[r] - Vector{};
+          const Vector factor = all_lanes(g[r]);
 #pragma GCC unroll 4
           for (int v = 0; v < Vectors; ++v) d[r][v] += factor * row[v];
         }
@@ -131,7 +115,7 @@ struct Tile {
   static void fold(const Vector (&d)[Rows][Vectors], std::int64_t kernels, const float* shares,
                    std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
     for (std::int64_t k = 0; k < kernels; ++k) {
-      const Vector share = shares[k * share_stride] - Vector{};
+      const Vector share = all_lanes(shares[k * share_stride]);
       Vector sums[4] = {};
       float* gradient = gradients + k * count;
       const float* weight = weights + k * count;
@@ -197,14 +181,7 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
 
   const std::vector<std::vector<PixelRun>> runs = pixel_runs(shape);
 
-  std::vector<float> shares;  // q [N, K, taps]
-  if (per_sample) {
-    std::vector<float> of_sample;
-    for (std::int64_t n = 0; n < samples; ++n) {
-      sample_shares(shape, attention, n, of_sample);
-      shares.insert(shares.end(), of_sample.begin(), of_sample.end());
-    }
-  }
+  const std::vector<float> shares = per_sample ? all_shares(shape, attention) : std::vector<float>();
 
   const std::int64_t wanted_ranges = std::clamp<std::int64_t>(wanted_units / taps, 1, out.tiles());
   const std::int64_t range = (out.tiles() + wanted_ranges - 1) / wanted_ranges;  // tiles of output channels in a unit

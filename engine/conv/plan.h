@@ -22,11 +22,12 @@ enum class Algorithm {
   two_sided,    ///< D: patches scaled by c and s, products with all kernels, combined by f and p
   tensor_core,  ///< B on tensor cores, in bf16 and f16: aggregated tiles in shared memory or registers
   tensor_core_summed,  ///< C on tensor cores, in bf16 and f16: products with all kernels, weighed by q
+  winograd,            ///< on the CPU: 3x3 in tiles of 2x2 outputs, 16 products in place of 36
 };
 
 inline constexpr std::array all_algorithms{
-    Algorithm::tiled,     Algorithm::materialise, Algorithm::blocked,           Algorithm::summed,
-    Algorithm::two_sided, Algorithm::tensor_core, Algorithm::tensor_core_summed};
+    Algorithm::tiled,       Algorithm::materialise,        Algorithm::blocked, Algorithm::summed, Algorithm::two_sided,
+    Algorithm::tensor_core, Algorithm::tensor_core_summed, Algorithm::winograd};
 
 enum class Direction { forward, data_gradient, weight_gradient };
 
@@ -41,7 +42,7 @@ bool is_available(Algorithm algorithm, DType dtype);
 /// Whether it is available and may be the fastest: kernels written for a GPU are merely emulated on a CPU.
 bool is_for_speed(Algorithm algorithm, DType dtype);
 
-/// One direction of a convolution of K `kernels`.
+/// One direction of a convolution of K `kernels`; of 0 kernels: a static one.
 struct Problem {
   ConvShape shape;
   std::int64_t kernels = 1;

@@ -11,10 +11,17 @@ namespace omniconv::conv {
 namespace {
 
 Run run_of(const ConvShape& shape, DType dtype, Direction direction, const void* weight) {
-  return {.problem = {.shape = shape, .kernels = 0, .dtype = dtype, .direction = direction},
+  Run run{.problem = {.shape = shape, .kernels = 0, .dtype = dtype, .direction = direction},
           .algorithm = "library",
           .reason = "no attention",
           .weight = weight};
+  // On the CPU the library stands beside algorithms of ours; B without attention is nothing but its convolution.
+  const Plan plan = default_plan(run.problem);
+  if (!OMNICONV_CUDA && plan.algorithm != Algorithm::blocked) {
+    run.algorithm = name_of(plan.algorithm);
+    run.reason = plan.reason;
+  }
+  return run;
 }
 
 constexpr std::string_view no_library = "the library has no such convolution";

@@ -5,12 +5,27 @@
 #include "engine/conv/plan.h"
 #include "engine/conv/static_conv_library.h"
 #include "engine/conv/summed_cpu.h"
+#include "engine/conv/winograd_cpu.h"
 
 namespace omniconv::conv {
 
+namespace {
+
+Algorithm planned(const ConvShape& shape, Direction direction) {
+  return default_plan({.shape = shape, .kernels = 0, .dtype = DType::f32, .direction = direction}).algorithm;
+}
+
+}  // namespace
+
 template <class T>
 bool library_forward(const ConvShape& shape, const T* input, const T* weight, T* output, Stream stream) {
-  const auto run = [&](const float* x, const float* w, float* y) { blocked_forward(shape, {}, x, w, y); };
+  const bool winograd = planned(shape, Direction::forward) == Algorithm::winograd;
+  const auto run = [&](const float* x, const float* w, float* y) {
+    if (winograd)
+      winograd_forward(shape, {}, x, w, y);
+    else
+      blocked_forward(shape, {}, x, w, y);
+  };
   if constexpr (std::is_same_v<T, float>)
     run(input, weight, output);
   else
@@ -21,10 +36,11 @@ bool library_forward(const ConvShape& shape, const T* input, const T* weight, T*
 template <class T>
 bool library_data_gradient(const ConvShape& shape, const T* weight, const T* d_output, T* d_input, bool accumulate,
                            Stream stream) {
-  // As planned for one kernel: on few pixels the library's products beat its convolution, by a quarter as measured.
-  const bool few_pixels = default_plan({shape, 1, DType::f32, Direction::data_gradient}).algorithm == Algorithm::summed;
+  const Algorithm algorithm = planned(shape, Direction::data_gradient);
   const auto run = [&](const float* w, const float* dy, float* dx, bool add) {
-    if (few_pixels)
+    if (algorithm == Algorithm::winograd)
+      winograd_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
+    else if (algorithm == Algorithm::summed)  // on few pixels its products beat the convolution by a quarter
       panel_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);
     else
       blocked_data_gradient(shape, {}, nullptr, w, dy, dx, add, nullptr);

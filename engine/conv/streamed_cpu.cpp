@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "engine/conv/attention_parts_cpu.h"
+#include "engine/conv/vector_cpu.h"
 #include "engine/library/parallel_cpu.h"
 
 namespace omniconv::conv {
@@ -11,18 +12,14 @@ namespace omniconv::conv {
 namespace {
 
 constexpr std::int64_t width = streamed_channels;
-typedef float Vector __attribute__((vector_size(width * sizeof(float)), aligned(sizeof(float))));
-
-const Vector& vector_at(const float* address) {
-  return *reinterpret_cast<const Vector*>(address);
-}
+static_assert(width == lanes);
 
 template <int Kernels>
 void multiply(std::int64_t taps, std::int64_t channels, const float* columns, const float* packed, std::int64_t stride,
               const float* shares, Vector (&sums)[streamed_pixels]) {
   for (std::int64_t t = 0; t < taps; ++t) {
     Vector q[Kernels];
-    for (int k = 0; k < Kernels; ++k) q[k] = shares[k * taps + t] - Vector{};
+    for (int k = 0; k < Kernels; ++k) q[k] = all_lanes(shares[k * taps + t]);
     for (std::int64_t i = 0; i < channels; ++i, packed += width, columns += streamed_pixels) {
       Vector weights = q[0] * vector_at(packed);
       for (int k = 1; k < Kernels; ++k) weights += q[k] * vector_at(packed + k * stride);

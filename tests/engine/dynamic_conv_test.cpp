@@ -182,6 +182,36 @@ TEST_CASE("convolutions in slices and panels agree with plain loops", "[dynamic_
   }
 }
 
+// Odd sizes, whose last tiles lie half outside; every padding; panels of 16 and 32 channels; more channels than a unit
+// of work has; more samples than a unit has, and weights that they share.
+TEST_CASE("Winograd's transforms agree with plain loops", "[dynamic_conv]") {
+  if (!conv::is_available(Algorithm::winograd, DType::f32)) return;
+  const std::vector<Case> taken = {
+      {{2, 7, 5, 16, 16, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},
+      {{3, 4, 4, 32, 48, 3, 3, {1, 0, 1, 1}}, 1, true, true, false},
+      {{2, 3, 6, 48, 32, 3, 3, {1, 2, 1, 1}}, 5, false, true, true},
+      {{5, 2, 2, 32, 32, 3, 3, {1, 1, 1, 1}}, 3, true, true, true},
+      {{1, 4, 3, 160, 192, 3, 3, {1, 1, 1, 1}}, 2, true, true, true},
+      {{5, 19, 18, 64, 32, 3, 3, {1, 1, 1, 1}}, 1, true, false, false},
+      {{4, 19, 18, 64, 32, 3, 3, {1, 1, 1, 1}}, 2, true, true, true},
+      {{1, 1, 1, 16, 16, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},
+  };
+  std::uint64_t seed = 70;
+  for (const Case& c : taken) {
+    for (const conv::Direction direction : {conv::Direction::forward, conv::Direction::data_gradient})
+      REQUIRE(conv::takes(Algorithm::winograd, {c.shape, c.kernels, DType::f32, direction}));
+    check_algorithm<float>(c, Algorithm::winograd, ++seed);
+  }
+  const std::vector<ConvShape> left_to_others = {
+      {2, 6, 6, 16, 16, 3, 3, {2, 1, 1, 1}}, {2, 6, 6, 16, 16, 3, 3, {1, 1, 2, 1}},
+      {2, 6, 6, 16, 16, 3, 3, {1, 3, 1, 1}}, {2, 6, 6, 32, 32, 3, 3, {1, 1, 1, 2}},
+      {2, 6, 6, 16, 16, 1, 3, {1, 1, 1, 1}}, {2, 6, 6, 24, 16, 3, 3, {1, 1, 1, 1}},
+      {2, 6, 6, 16, 24, 3, 3, {1, 1, 1, 1}}};
+  for (const ConvShape& shape : left_to_others)
+    CHECK_FALSE(conv::takes(Algorithm::winograd, {shape, 4, DType::f32, conv::Direction::forward}));
+  CHECK_FALSE(conv::takes(Algorithm::winograd, {taken[0].shape, 4, DType::f64, conv::Direction::forward}));
+}
+
 /// Shapes, kernels and attentions at random; channels of a group are multiples of `channel_step`.
 class DrawnCases {
  public:
@@ -216,8 +246,24 @@ TEST_CASE("dynamic convolution over drawn shapes", "[dynamic_conv]") {
     const Case c = drawn.draw();
     INFO("drawn from seed " << seed << ", case " << i);
     for (Algorithm algorithm : all_algorithms)
-      if (conv::is_available(algorithm, DType::f32))
+      if (conv::takes(algorithm, {c.shape, c.kernels, DType::f32, conv::Direction::forward}))
         check_algorithm<float>(c, algorithm, seed + static_cast<std::uint64_t>(i));
+  }
+}
+
+TEST_CASE("Winograd's transforms over drawn shapes", "[dynamic_conv]") {
+  if (!conv::is_available(Algorithm::winograd, DType::f32)) return;
+  const auto seed = static_cast<std::uint64_t>(std::random_device{}());
+  DrawnCases drawn(seed, 16);
+  for (int i = 0; i < drawn_cases / 4; ++i) {
+    Case c = drawn.draw();
+    ConvShape& s = c.shape;
+    s.kernel_height = s.kernel_width = 3;
+    s.height = std::max<std::int64_t>(s.height, 3);
+    s.width = std::max<std::int64_t>(s.width, 3);
+    s.params = {1, i % 3, 1, 1};
+    INFO("drawn from seed " << seed << ", case " << i);
+    check_algorithm<float>(c, Algorithm::winograd, seed + static_cast<std::uint64_t>(i));
   }
 }
 
@@ -281,7 +327,8 @@ TEST_CASE("static convolutions agree with plain loops in every type", "[dynamic_
   const ConvShape shape =
       GENERATE(ConvShape{3, 6, 5, 8, 16, 3, 3, {1, 1, 1, 1}}, ConvShape{2, 7, 5, 3, 7, 3, 3, {2, 1, 1, 1}},
                ConvShape{2, 4, 4, 16, 8, 1, 1, {2, 0, 1, 1}}, ConvShape{2, 6, 6, 4, 6, 5, 5, {1, 2, 1, 2}},
-               ConvShape{9, 4, 4, 10, 12, 3, 3, {1, 1, 1, 1}});  // many samples of few pixels
+               ConvShape{9, 4, 4, 10, 12, 3, 3, {1, 1, 1, 1}},   // many samples of few pixels
+               ConvShape{5, 9, 8, 32, 48, 3, 3, {1, 1, 1, 1}});  // Winograd's, on a CPU
   const Case c{shape, 1, false, false, false};
   check_static<float>(c, 61);
   check_static<double>(c, 62);

@@ -1,0 +1,29 @@
+// Sixteen floats at a time: what the CPU's own kernels are written in. The compiler makes one instruction of it with
+// AVX-512 and several elsewhere.
+#pragma once
+
+namespace omniconv::conv {
+
+inline constexpr int lanes = 16;
+typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float))));
+
+/// The sixteen floats from `address` on, which need not be aligned.
+inline Vector& vector_at(float* address) {
+  return *reinterpret_cast<Vector*>(address);
+}
+inline const Vector& vector_at(const float* address) {
+  return *reinterpret_cast<const Vector*>(address);
+}
+
+inline Vector all_lanes(float value) {
+  return value - Vector{};
+}
+
+/// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses.
+inline void pin([[maybe_unused]] Vector& value) {
+#ifdef __AVX512F__
+  asm("" : "+v"(value));
+#endif
+}
+
+}  // namespace omniconv::conv
