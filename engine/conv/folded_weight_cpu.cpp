@@ -103,7 +103,7 @@ struct Tile {
         }
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
-          const Vector factor = all_lanes(g[r]);
+          const Vector factor = g[r] - Vector{};
 #pragma GCC unroll 4
           for (int v = 0; v < Vectors; ++v) d[r][v] += factor * row[v];
         }
@@ -115,7 +115,7 @@ struct Tile {
   static void fold(const Vector (&d)[Rows][Vectors], std::int64_t kernels, const float* shares,
                    std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
     for (std::int64_t k = 0; k < kernels; ++k) {
-      const Vector share = all_lanes(shares[k * share_stride]);
+      const Vector share = shares[k * share_stride] - Vector{};
       Vector sums[4] = {};
       float* gradient = gradients + k * count;
       const float* weight = weights + k * count;

@@ -19,7 +19,7 @@ void multiply(std::int64_t taps, std::int64_t channels, const float* columns, co
               const float* shares, Vector (&sums)[streamed_pixels]) {
   for (std::int64_t t = 0; t < taps; ++t) {
     Vector q[Kernels];
-    for (int k = 0; k < Kernels; ++k) q[k] = all_lanes(shares[k * taps + t]);
+    for (int k = 0; k < Kernels; ++k) q[k] = shares[k * taps + t] - Vector{};
     for (std::int64_t i = 0; i < channels; ++i, packed += width, columns += streamed_pixels) {
       Vector weights = q[0] * vector_at(packed);
       for (int k = 1; k < Kernels; ++k) weights += q[k] * vector_at(packed + k * stride);

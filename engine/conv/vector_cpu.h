@@ -5,6 +5,8 @@
 namespace omniconv::conv {
 
 inline constexpr int lanes = 16;
+
+/// Passed by reference only, as its registers depend on the machine. `value - Vector{}` has a float in all lanes.
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(sizeof(float))));
 
 /// The sixteen floats from `address` on, which need not be aligned.
@@ -13,10 +15,6 @@ inline Vector& vector_at(float* address) {
 }
 inline const Vector& vector_at(const float* address) {
   return *reinterpret_cast<const Vector*>(address);
-}
-
-inline Vector all_lanes(float value) {
-  return value - Vector{};
 }
 
 /// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses.

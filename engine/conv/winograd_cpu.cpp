@@ -107,19 +107,19 @@ template <int Vectors>
 void transform_weights(const PointMatrices& layout, const float* packed, std::int64_t kernels, std::int64_t stride,
                        const float* shares, float* transformed) {
   constexpr std::int64_t width = Vectors * lanes;
-  const Vector half = all_lanes(0.5f);
+  const Vector half = 0.5f - Vector{};
   for (std::int64_t i = 0; i < layout.rows; ++i, packed += taps * width, transformed += width)
     for (std::int64_t part = 0; part < width; part += lanes) {
       Vector w[taps];
 #pragma GCC unroll 9
       for (int t = 0; t < taps; ++t) {
         w[t] = vector_at(packed + t * width + part);
-        if (shares) w[t] *= all_lanes(shares[t]);
+        if (shares) w[t] *= shares[t] - Vector{};
       }
       for (std::int64_t k = 1; k < kernels; ++k) {
         const float* from = packed + k * stride + part;
 #pragma GCC unroll 9
-        for (int t = 0; t < taps; ++t) w[t] += all_lanes(shares[k * taps + t]) * vector_at(from + t * width);
+        for (int t = 0; t < taps; ++t) w[t] += (shares[k * taps + t] - Vector{}) * vector_at(from + t * width);
       }
       Vector rows[4][3];
 #pragma GCC unroll 3
@@ -204,7 +204,7 @@ void multiply_block(const float* tiles, std::int64_t channels, const float* weig
     }
 #pragma GCC unroll 8
     for (int r = 0; r < block_rows; ++r) {
-      const Vector factor = all_lanes(tiles[r * channels + i]);
+      const Vector factor = tiles[r * channels + i] - Vector{};
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sums[r][v] += factor * row[v];
     }
@@ -242,7 +242,7 @@ void write_sample(const Direction3x3& d, const PointMatrices& layout, const floa
                   std::int64_t n, std::int64_t channel, const Target& target) {
   for (std::int64_t part = 0; part < Vectors * lanes; part += lanes) {
     const std::int64_t first = n * d.height * d.width * d.channels + channel + part;
-    const Vector scale = target.scale ? vector_at(target.scale + n * d.channels + channel + part) : all_lanes(1.0f);
+    const Vector scale = target.scale ? vector_at(target.scale + n * d.channels + channel + part) : (1.0f - Vector{});
     Vector dots = {};
     for (std::int64_t tile = 0; tile < d.tiles(); ++tile) {
       const float* from = products + (first_row + tile) * layout.columns + part;
