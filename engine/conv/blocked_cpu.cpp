@@ -7,7 +7,6 @@
 
 #include "engine/conv/attention_parts_cpu.h"
 #include "engine/conv/folded_weight_cpu.h"
-#include "engine/conv/streamed_cpu.h"
 #include "engine/library/packed_conv_cpu.h"
 #include "engine/library/parallel_cpu.h"
 #include "engine/tensor.h"
@@ -256,15 +255,6 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
   const ConvShape unit = unit_of(shape, 1, shape.in_channels, slices.width);
   const std::int64_t groups = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::int64_t out_pixels = shape.out_pixels();
-  const bool aggregates = attention.spatial || attention.kernel;
-  bool streamed =
-      streaming_pays && aggregates && slices.width == streamed_channels && streams(shape, attention.kernels);
-  Tensor columns;
-  if (streamed) {
-    parallel_units(
-        1, [&](std::int64_t) { streamed = PackedConv::get(PackedConv::Direction::forward, unit).has_output_rows(); });
-  }
-  if (streamed) columns = streamed_columns(shape, input, attention.channel);
   parallel_units(slices.count * groups, [&](std::int64_t index) {
     const std::int64_t slice = index / groups;
     const std::int64_t first = index % groups * samples_per_unit;
@@ -273,14 +263,6 @@ void blocked_forward(const ConvShape& shape, const Attention& attention, const f
     std::vector<float> shares;
     OutputSlice out(shape, slice * slices.width, slices.width, epilogue);
     for (std::int64_t n = first; n < std::min(first + samples_per_unit, shape.samples); ++n) {
-      if (streamed) {
-        float* result = ThreadScratch::get(ThreadScratch::destination, out_pixels * slices.width);
-        sample_shares(shape, attention, n, shares);
-        streamed_forward(shape, attention.kernels, columns.data<float>() + n * columns.count() / shape.samples, packed,
-                         slices.packed_count, shares.data(), result);
-        out.write(n, result, attention.filter, output);
-        continue;
-      }
       const float* source =
           scaled_sample(input, attention.channel, n, shape.in_pixels(), shape.in_channels, ThreadScratch::source);
       float* target = output + n * out_pixels * shape.out_channels;

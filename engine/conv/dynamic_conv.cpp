@@ -12,6 +12,7 @@
 #include "kernels/od_conv_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
+#include "engine/conv/streamed_cpu.h"
 #include "engine/conv/winograd_cpu.h"
 #endif
 
@@ -56,6 +57,7 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
       return two_sided_forward(shape, attention, input, weight, output, stream);
 #if !OMNICONV_CUDA
     if constexpr (std::is_same_v<T, float>) {
+      if (plan.algorithm == Algorithm::streamed) return streamed_forward(shape, attention, input, weight, output);
       if (plan.algorithm == Algorithm::winograd) return winograd_forward(shape, attention, input, weight, output);
       return blocked_forward(shape, attention, input, weight, output);
     }
@@ -92,6 +94,8 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
       return blocked_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+    if (algorithm == Algorithm::streamed)
+      return streamed_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
     if (algorithm == Algorithm::winograd)
       return winograd_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
   }

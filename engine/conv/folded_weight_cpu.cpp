@@ -20,6 +20,8 @@ using Attention = AttentionValues<float>;
 // Input of the samples that pass while a tile of weights stays: half of the second-level cache of current server
 // cores, so that it is still there for the next tile.
 constexpr std::int64_t chunk_bytes = 512 * 1024;
+// What of the first-level cache (48 KB in current server cores) is filled on purpose.
+constexpr std::int64_t first_level_bytes = 40 * 1024;
 // Enough pieces of work for many threads, few enough to keep the sums over them cheap.
 constexpr std::int64_t wanted_units = 64;
 
@@ -82,15 +84,16 @@ class Blocked {
   const float* data_;
 };
 
-/// Rows x (Vectors · lanes) weights at one tap.
-template <int Rows, int Vectors>
+/// Rows x (Vectors · lanes) weights at one tap, which `Samples` samples pass at a time.
+template <int Rows, int Vectors, int Samples>
 struct Tile {
   static constexpr std::int64_t width = Vectors * lanes;
   static constexpr std::int64_t count = Rows * width;
+  using Sums = Vector[Rows][Vectors];
 
   /// D += Σ over the runs of d_output [pixels, Rows] · input [pixels, width].
   static void multiply(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
-                       const float* input, Vector (&d)[Rows][Vectors]) {
+                       const float* input, Sums& d) {
     for (const PixelRun& run : runs) {
       const float* g = d_output + run.out * Rows;
       const float* x = input + run.in * width;
@@ -98,8 +101,9 @@ struct Tile {
         Vector row[Vectors];
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
-          row[v] = vector_at(x + v * lanes);
-          pin(row[v]);
+          Vector part = vector_at(x + v * lanes);
+          pin(part);
+          row[v] = part;
         }
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
@@ -111,12 +115,14 @@ struct Tile {
     }
   }
 
-  /// gradients[k] += q_k D and dots[k] += <D, weights[k]>, lane by lane.
-  static void fold(const Vector (&d)[Rows][Vectors], std::int64_t kernels, const float* shares,
-                   std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
+  /// gradients[k] += Σ_n q_nk D_n and dots[n, k] += <D_n, weights[k]>, lane by lane. Shares of a sample's kernels are
+  /// `share_stride` apart.
+  static void fold(const Sums (&d)[Samples], std::int64_t kernels, const float* shares, std::int64_t share_stride,
+                   const float* weights, float* gradients, float* dots) {
+    constexpr int parts = 4 / Samples;  // sums that do not wait for each other
     for (std::int64_t k = 0; k < kernels; ++k) {
-      const Vector share = shares[k * share_stride] - Vector{};
-      Vector sums[4] = {};
+      Vector share[Samples], sums[Samples][parts] = {};
+      for (int n = 0; n < Samples; ++n) share[n] = shares[(n * kernels + k) * share_stride] - Vector{};
       float* gradient = gradients + k * count;
       const float* weight = weights + k * count;
 #pragma GCC unroll 16
@@ -124,34 +130,46 @@ struct Tile {
 #pragma GCC unroll 4
         for (int v = 0; v < Vectors; ++v) {
           const int vector = r * Vectors + v;
-          vector_at(gradient + vector * lanes) += share * d[r][v];
-          sums[vector % 4] += d[r][v] * vector_at(weight + vector * lanes);
+          Vector sum = vector_at(gradient + vector * lanes);
+          Vector w = vector_at(weight + vector * lanes);
+          pin(w);
+#pragma GCC unroll 2
+          for (int n = 0; n < Samples; ++n) {
+            sum += share[n] * d[n][r][v];
+            sums[n][vector % parts] += d[n][r][v] * w;
+          }
+          vector_at(gradient + vector * lanes) = sum;
         }
       }
-      vector_at(dots + k * lanes) += (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      for (int n = 0; n < Samples; ++n) {
+        Vector total = sums[n][0];
+        for (int part = 1; part < parts; ++part) total += sums[n][part];
+        vector_at(dots + (n * kernels + k) * lanes) += total;
+      }
     }
   }
 
-  /// gradient += D.
-  static void add(const Vector (&d)[Rows][Vectors], float* gradient) {
+  /// d_output and input of the samples are `output_stride` and `input_stride` apart.
+  static void multiply_and_fold(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
+                                std::int64_t output_stride, const float* input, std::int64_t input_stride,
+                                std::int64_t kernels, const float* shares, std::int64_t share_stride,
+                                const float* weights, float* gradients, float* dots) {
+    Sums d[Samples] = {};
+#pragma GCC unroll 2
+    for (int n = 0; n < Samples; ++n)
+      multiply(runs, stride, d_output + n * output_stride, input + n * input_stride, d[n]);
+    fold(d, kernels, shares, share_stride, weights, gradients, dots);
+  }
+
+  /// gradient += D of one sample.
+  static void multiply_and_add(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
+                               const float* input, float* gradient) {
+    Sums d = {};
+    multiply(runs, stride, d_output, input, d);
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) vector_at(gradient + (r * Vectors + v) * lanes) += d[r][v];
-  }
-
-  static void multiply_and_fold(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
-                                const float* input, std::int64_t kernels, const float* shares,
-                                std::int64_t share_stride, const float* weights, float* gradients, float* dots) {
-    Vector d[Rows][Vectors] = {};
-    multiply(runs, stride, d_output, input, d);
-    fold(d, kernels, shares, share_stride, weights, gradients, dots);
-  }
-  static void multiply_and_add(const std::vector<PixelRun>& runs, std::int64_t stride, const float* d_output,
-                               const float* input, float* gradient) {
-    Vector d[Rows][Vectors] = {};
-    multiply(runs, stride, d_output, input, d);
-    add(d, gradient);
   }
 };
 
@@ -168,10 +186,10 @@ void for_each_row(const ConvShape& shape, std::int64_t kernels, std::int64_t fir
             count);
 }
 
-template <int Rows, int Vectors>
+template <int Rows, int Vectors, int Samples>
 void folded_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                      const float* d_output, float* d_weight, bool accumulate, float* weighted_kst) {
-  using Tiling = Tile<Rows, Vectors>;
+  using Tiling = Tile<Rows, Vectors, Samples>;
   const std::int64_t samples = shape.samples, kernels = attention.kernels, taps = shape.taps();
   const bool per_sample = weighted_kst || attention.spatial || attention.kernel;
   const Blocked<Rows> out(d_output, attention.filter, samples, shape.out_pixels(), shape.out_channels);
@@ -188,58 +206,71 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
   const std::int64_t ranges = (out.tiles() + range - 1) / range;
   Tensor range_dots;  // [ranges, taps, N, K]: <D, W_k>
   if (weighted_kst) range_dots = Tensor::empty({ranges, taps, samples, kernels}, DType::f32);
+  // So many tiles that their weights and gradients stay in the first-level cache beside the input of a sample.
+  const std::int64_t tile_bytes = 2 * kernels * Tiling::count * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t block =
+      std::clamp<std::int64_t>((first_level_bytes - Samples * sample_bytes) / tile_bytes, 1, range);
   const std::int64_t dot_count = per_sample ? samples * kernels * lanes : 0;
 
   parallel_units(ranges * taps, [&](std::int64_t unit) {
     const std::int64_t tap = unit % taps;
     const std::int64_t first_tile = unit / taps * range, last_tile = std::min(first_tile + range, out.tiles());
     const std::vector<PixelRun>& tap_runs = runs[static_cast<std::size_t>(tap)];
-    float* weights = ThreadScratch::get(ThreadScratch::source, kernels * Tiling::count);
-    float* gradients = ThreadScratch::get(ThreadScratch::gradient, kernels * Tiling::count);
+    const std::int64_t tile_count = kernels * Tiling::count;
+    float* weights = ThreadScratch::get(ThreadScratch::source, block * tile_count);
+    float* gradients = ThreadScratch::get(ThreadScratch::gradient, block * tile_count);
     float* dots = ThreadScratch::get(ThreadScratch::destination, dot_count);
     std::fill(dots, dots + dot_count, 0.0f);
-    std::fill(weights, weights + kernels * Tiling::count, 0.0f);
+    std::fill(weights, weights + block * tile_count, 0.0f);
     for (std::int64_t in_tile = 0; in_tile < in.tiles(); ++in_tile)
       for (std::int64_t first = 0; first < samples; first += chunk)
-        for (std::int64_t out_tile = first_tile; out_tile < last_tile; ++out_tile) {
+        for (std::int64_t first_out = first_tile; first_out < last_tile; first_out += block) {
           const std::int64_t last = std::min(first + chunk, samples);
-          const float* g = out.at(out_tile, first);
-          const float* x = in.at(in_tile, first);
-          std::fill(gradients, gradients + kernels * Tiling::count, 0.0f);
-          if (weighted_kst)
-            for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * Tiling::width, Tiling::width, tap, weight,
-                               [&](std::int64_t row, const float* from, std::int64_t count) {
-                                 std::copy(from, from + count, weights + row * Tiling::width);
-                               });
-          if (out_tile + 1 < last_tile) {
+          const std::int64_t last_out = std::min(first_out + block, last_tile);
+          const auto for_each_row_of = [&](std::int64_t out_tile, auto* values, const auto& visit) {
+            for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * Tiling::width, Tiling::width, tap, values,
+                               visit);
+          };
+          std::fill(gradients, gradients + block * tile_count, 0.0f);
+          for (std::int64_t tile = first_out; tile < last_out; ++tile) {
+            if (weighted_kst)
+              for_each_row_of(tile, weight, [&](std::int64_t row, const float* from, std::int64_t count) {
+                std::copy(from, from + count, weights + (tile - first_out) * tile_count + row * Tiling::width);
+              });
+            if (tile + block >= last_tile) continue;
             const auto prefetch = [&](std::int64_t, const float* row, std::int64_t count) {
               for (std::int64_t j = 0; j < count; j += lanes) __builtin_prefetch(row + j, 0, 2);
             };
-            const std::int64_t next = (out_tile + 1) * Rows;
-            if (weighted_kst)
-              for_each_row<Rows>(shape, kernels, next, in_tile * Tiling::width, Tiling::width, tap, weight, prefetch);
-            if (d_weight)
-              for_each_row<Rows>(shape, kernels, next, in_tile * Tiling::width, Tiling::width, tap, d_weight, prefetch);
+            if (weighted_kst) for_each_row_of(tile + block, weight, prefetch);
+            if (d_weight) for_each_row_of(tile + block, d_weight, prefetch);
           }
-          for (std::int64_t n = first; n < last; ++n, g += out.sample_count(), x += in.sample_count()) {
-            if (per_sample)
-              Tiling::multiply_and_fold(tap_runs, shape.params.stride, g, x, kernels,
-                                        shares.data() + n * kernels * taps + tap, taps, weights, gradients,
-                                        dots + n * kernels * lanes);
-            else
-              Tiling::multiply_and_add(tap_runs, shape.params.stride, g, x, gradients);
-          }
+          const auto pass = [&]<class T>(T, std::int64_t n) {
+            for (std::int64_t tile = first_out; tile < last_out; ++tile) {
+              float* gradient = gradients + (tile - first_out) * tile_count;
+              if (per_sample)
+                T::multiply_and_fold(tap_runs, shape.params.stride, out.at(tile, n), out.sample_count(),
+                                     in.at(in_tile, n), in.sample_count(), kernels,
+                                     shares.data() + n * kernels * taps + tap, taps,
+                                     weights + (tile - first_out) * tile_count, gradient, dots + n * kernels * lanes);
+              else
+                T::multiply_and_add(tap_runs, shape.params.stride, out.at(tile, n), in.at(in_tile, n), gradient);
+            }
+          };
+          std::int64_t n = first;
+          if (per_sample)
+            for (; n + Samples <= last; n += Samples) pass(Tiling{}, n);
+          for (; n < last; ++n) pass(Tile<Rows, Vectors, 1>{}, n);
           if (!d_weight) continue;
           const bool add = accumulate || first > 0;
-          for_each_row<Rows>(shape, kernels, out_tile * Rows, in_tile * Tiling::width, Tiling::width, tap, d_weight,
-                             [&](std::int64_t row, float* to, std::int64_t count) {
-                               const float* from = gradients + row * Tiling::width;
-                               if (add) {
-                                 for (std::int64_t j = 0; j < count; ++j) to[j] += from[j];
-                               } else {
-                                 std::copy(from, from + count, to);
-                               }
-                             });
+          for (std::int64_t tile = first_out; tile < last_out; ++tile)
+            for_each_row_of(tile, d_weight, [&](std::int64_t row, float* to, std::int64_t count) {
+              const float* from = gradients + (tile - first_out) * tile_count + row * Tiling::width;
+              if (add) {
+                for (std::int64_t j = 0; j < count; ++j) to[j] += from[j];
+              } else {
+                std::copy(from, from + count, to);
+              }
+            });
         }
     if (!weighted_kst) return;
     float* sums = range_dots.data<float>() + unit * samples * kernels;
@@ -265,10 +296,13 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
 
 void folded_weight_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                             const float* d_output, float* d_weight, bool accumulate, float* weighted_kst) {
-  // Sixteen accumulators each: enough to hide the latency of an FMA, few enough for the registers.
-  const auto compute = shape.in_channels <= lanes       ? folded_gradient<16, 1>
-                       : shape.in_channels <= 2 * lanes ? folded_gradient<8, 2>
-                                                        : folded_gradient<4, 4>;
+  // Sixteen accumulators each: enough to hide the latency of an FMA, few enough for the registers. Where a sample has
+  // few pixels, folding costs as much as multiplying: two samples at a time then share its reads and writes.
+  const bool pairs = shape.out_pixels() <= 64 && (attention.spatial || attention.kernel);
+  const auto compute = shape.in_channels <= lanes       ? folded_gradient<16, 1, 1>
+                       : shape.in_channels <= 2 * lanes ? folded_gradient<8, 2, 1>
+                       : pairs                          ? folded_gradient<2, 4, 2>
+                                                        : folded_gradient<4, 4, 1>;
   compute(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kst);
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/od_conv_mma_weight.h"
 #include "kernels/od_conv_summed_mma.h"
 #if !OMNICONV_CUDA
+#include "engine/conv/streamed_cpu.h"
 #include "engine/conv/winograd_cpu.h"
 #endif
 
@@ -39,6 +40,8 @@ std::string_view name_of(Algorithm algorithm) {
       return "tensor_core";
     case Algorithm::tensor_core_summed:
       return "tensor_core_summed";
+    case Algorithm::streamed:
+      return "streamed";
     case Algorithm::winograd:
       return "winograd";
   }
@@ -63,6 +66,7 @@ bool is_available(Algorithm algorithm, DType dtype) {
     case Algorithm::tensor_core_summed:
       return dtype == DType::bf16 || dtype == DType::f16;
     case Algorithm::blocked:
+    case Algorithm::streamed:
     case Algorithm::winograd:
       return !OMNICONV_CUDA && dtype != DType::f64;
     default:
@@ -81,6 +85,7 @@ bool takes(Algorithm algorithm, const Problem& problem) {
 #if !OMNICONV_CUDA
   if (algorithm == Algorithm::winograd)
     return problem.direction != Direction::weight_gradient && winograd_takes(problem.shape);
+  if (algorithm == Algorithm::streamed) return streams(problem.shape, problem.kernels, problem.direction);
 #endif
   if (algorithm == Algorithm::tensor_core_summed) return kernels::od_conv_summed_mma_takes(problem.shape);
   if (algorithm != Algorithm::tensor_core) return true;
@@ -104,12 +109,14 @@ Plan tensor_core_plan(const Problem& problem) {
 }
 
 #if !OMNICONV_CUDA
-bool winograd_wins(const Problem& problem) {
-  return winograd_pays && takes(Algorithm::winograd, problem) &&
-         (problem.kernels == 0 || problem.shape.out_pixels() >= many_pixels);
+/// Whether the vectors of this machine are wide enough for it, and the shape one that gains.
+bool pays(Algorithm algorithm, const Problem& problem) {
+  if (!takes(algorithm, problem)) return false;
+  if (algorithm == Algorithm::streamed) return streaming_pays && problem.kernels > 1;
+  return winograd_pays && (problem.kernels == 0 || problem.shape.out_pixels() >= many_pixels);
 }
 #else
-bool winograd_wins(const Problem&) {
+bool pays(Algorithm, const Problem&) {
   return false;
 }
 #endif
@@ -121,7 +128,10 @@ Plan default_plan(const Problem& problem) {
   if (OMNICONV_CUDA && is_available(Algorithm::tensor_core, dtype)) return tensor_core_plan(problem);
   if (!is_available(Algorithm::blocked, dtype))
     return {Algorithm::tiled, OMNICONV_CUDA ? "plain FMA: no tensor cores in this type" : "the library has no f64"};
-  if (winograd_wins(problem)) return {Algorithm::winograd, "3x3 of stride 1: 16 products for 4 outputs instead of 36"};
+  if (pays(Algorithm::streamed, problem))
+    return {Algorithm::streamed, "few pixels: each vector of the aggregate meets all of them in registers"};
+  if (pays(Algorithm::winograd, problem))
+    return {Algorithm::winograd, "3x3 of stride 1: 16 products for 4 outputs instead of 36"};
   // Measured at 32 samples of 4x4 pixels: C takes six tenths of B's time with one kernel, one and a half times with
   // four. Without attention the data gradient gains a quarter by it.
   const std::int64_t rows = shape.samples * shape.out_pixels();

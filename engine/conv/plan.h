@@ -22,12 +22,21 @@ enum class Algorithm {
   two_sided,    ///< D: patches scaled by c and s, products with all kernels, combined by f and p
   tensor_core,  ///< B on tensor cores, in bf16 and f16: aggregated tiles in shared memory or registers
   tensor_core_summed,  ///< C on tensor cores, in bf16 and f16: products with all kernels, weighed by q
+  streamed,            ///< B on the CPU for few pixels: aggregated and consumed in registers
   winograd,            ///< on the CPU: 3x3 in tiles of 2x2 outputs, 16 products in place of 36
 };
 
 inline constexpr std::array all_algorithms{
-    Algorithm::tiled,       Algorithm::materialise,        Algorithm::blocked, Algorithm::summed, Algorithm::two_sided,
-    Algorithm::tensor_core, Algorithm::tensor_core_summed, Algorithm::winograd};
+    Algorithm::tiled,
+    Algorithm::materialise,
+    Algorithm::blocked,
+    Algorithm::summed,
+    Algorithm::two_sided,
+    Algorithm::tensor_core,
+    Algorithm::tensor_core_summed,
+    Algorithm::streamed,
+    Algorithm::winograd,
+};
 
 enum class Direction { forward, data_gradient, weight_gradient };
 

@@ -4,8 +4,12 @@
 #include <utility>
 
 #include "engine/conv/dynamic_conv.h"
+#include "engine/conv/plan.h"
 #include "engine/conv/static_conv.h"
 #include "kernels/elementwise.h"
+#if !OMNICONV_CUDA
+#include "engine/conv/streamed_cpu.h"
+#endif
 
 namespace omniconv::conv {
 
@@ -25,7 +29,10 @@ PreparedConv<T>::PreparedConv(const ConvShape& shape, std::int64_t kernels, Tens
          shape.weight_count(), " elements, got shape ", weight_.shape());
 #if !OMNICONV_CUDA
   if constexpr (std::is_same_v<T, float>) {
-    packed_ = pack_forward(shape, kernels, weight_.data<T>(), inference_slices);
+    if (default_plan({shape, kernels, DType::f32, Direction::forward}).algorithm == Algorithm::streamed)
+      streamed_ = pack_streamed(shape, kernels, weight_.data<T>());
+    else
+      packed_ = pack_forward(shape, kernels, weight_.data<T>(), inference_slices);
     weight_ = Tensor();
   }
 #endif
@@ -37,7 +44,10 @@ void PreparedConv<T>::run(std::int64_t samples, const AttentionValues<T>& attent
   ConvShape shape = shape_;
   shape.samples = samples;
 #if !OMNICONV_CUDA
-  if constexpr (std::is_same_v<T, float>) return blocked_forward(shape, attention, input, packed_, epilogue, output);
+  if constexpr (std::is_same_v<T, float>) {
+    if (streamed_.defined()) return streamed_forward(shape, attention, input, streamed_, epilogue, output);
+    return blocked_forward(shape, attention, input, packed_, epilogue, output);
+  }
 #endif
   const bool dynamic = attention.channel || attention.filter || attention.spatial || attention.kernel;
   if (dynamic)

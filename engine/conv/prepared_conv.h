@@ -27,7 +27,8 @@ class PreparedConv {
   ConvShape shape_;
   Tensor weight_;
 #if !OMNICONV_CUDA
-  PackedSlices packed_;  // of f32
+  PackedSlices packed_;  // of f32: either is
+  Tensor streamed_;
 #endif
 };
 

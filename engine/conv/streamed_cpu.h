@@ -1,18 +1,16 @@
-// Algorithm B on the CPU where a sample has few output pixels: each aggregated vector of weights meets all of them in
-// registers the moment it is formed and is never stored. A single sample then takes as long as reading the kernels
-// does.
+// Algorithm B on the CPU where the result of a sample has few pixels: each aggregated vector of weights meets all of
+// them in registers the moment it is formed and is never stored. A single sample then takes as long as reading the
+// kernels does.
 #pragma once
 
 #include <cstdint>
 
+#include "engine/conv/epilogue.h"
+#include "engine/conv/plan.h"
 #include "engine/tensor.h"
 #include "kernels/conv_shape.h"
 
 namespace omniconv::conv {
-
-inline constexpr std::int64_t streamed_pixels = 16;    ///< the most of an output
-inline constexpr std::int64_t streamed_channels = 16;  ///< of the output, at a time
-inline constexpr std::int64_t streamed_kernels = 4;    ///< the most
 
 /// Whether it is worth while in this build: sixteen sums of sixteen floats want the registers of AVX-512.
 #ifdef __AVX512F__
@@ -21,16 +19,24 @@ inline constexpr bool streaming_pays = true;
 inline constexpr bool streaming_pays = false;
 #endif
 
-/// Whether streamed_forward computes this shape with K `kernels`.
-bool streams(const ConvShape& shape, std::int64_t kernels);
+/// Whether the functions below compute this: results of at most 16 pixels with channels in multiples of 16, at most 4
+/// kernels, one group; not the weight gradient.
+bool streams(const ConvShape& shape, std::int64_t kernels, Direction direction);
 
-/// The input pixels that meet each tap, x ⊙ c as [N, R·S, I, 16 pixels], zero in the padding. input [N, H, W, I];
-/// channel [N, I] or nullptr.
-Tensor streamed_columns(const ConvShape& shape, const float* input, const float* channel);
+/// The kernels [K, O, R, S, I] in the order in which streamed_forward reads them, for any number of samples.
+Tensor pack_streamed(const ConvShape& shape, std::int64_t kernels, const float* weight);
 
-/// result [pixels, 16] = conv(columns, Σ_k q_k ⊙ W_k) of one sample, for 16 output channels. Kernel k begins at packed
-/// + k · stride and is laid out [R·S, I, 16]; shares q [K, R·S].
-void streamed_forward(const ConvShape& shape, std::int64_t kernels, const float* columns, const float* packed,
-                      std::int64_t stride, const float* shares, float* result);
+/// output [N, OH, OW, O] = epilogue(f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k)), of packed kernels.
+void streamed_forward(const ConvShape& shape, const AttentionValues<float>& attention, const float* input,
+                      const Tensor& packed, const Epilogue<float>& epilogue, float* output);
+/// The same for weight [K, O, R, S, I], without epilogue.
+void streamed_forward(const ConvShape& shape, const AttentionValues<float>& attention, const float* input,
+                      const float* weight, float* output);
+
+/// d_input (+)= c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k); with weighted_channel also C [N, I] = Σ_p x ⊙ dx_conv,
+/// which needs input.
+void streamed_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const float* input,
+                            const float* weight, const float* d_output, float* d_input, bool accumulate,
+                            float* weighted_channel);
 
 }  // namespace omniconv::conv

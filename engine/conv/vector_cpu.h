@@ -17,7 +17,8 @@ inline const Vector& vector_at(const float* address) {
   return *reinterpret_cast<const Vector*>(address);
 }
 
-/// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses.
+/// Keeps a value in its register: GCC 12 would rather read it from memory again for each of its uses. For a variable of
+/// its own: an element of an array would be stored.
 inline void pin([[maybe_unused]] Vector& value) {
 #ifdef __AVX512F__
   asm("" : "+v"(value));

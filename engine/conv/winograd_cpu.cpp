@@ -1,13 +1,12 @@
 #include "engine/conv/winograd_cpu.h"
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "engine/conv/attention_parts_cpu.h"
-#include "engine/conv/vector_cpu.h"
+#include "engine/conv/panels_cpu.h"
+#include "engine/conv/target_cpu.h"
 #include "engine/library/parallel_cpu.h"
-#include "engine/tensor.h"
 
 namespace omniconv::conv {
 
@@ -26,23 +25,16 @@ constexpr std::int64_t source_bytes = 1024 * 1024;
 // Channels of the result that a unit computes: enough to hide that every unit transforms its input anew.
 constexpr std::int64_t unit_channels = 128;
 
-/// Both directions are a convolution from a source to a target; the data gradient's is by turned and transposed
-/// kernels.
-struct Direction3x3 {
-  bool forward;
-  std::int64_t samples;
-  std::int64_t source_height, source_width, source_channels;
-  std::int64_t height, width, channels;
-  std::int64_t padding;
+/// A passage in tiles. The data gradient's kernels are turned by half a turn.
+struct Tiling : Passage {
+  bool turned;
+  std::int64_t samples, padding;
 
-  static Direction3x3 forward_of(const ConvShape& s) {
-    return {true,           s.samples,     s.height,       s.width,         s.in_channels,
-            s.out_height(), s.out_width(), s.out_channels, s.params.padding};
-  }
-  static Direction3x3 data_gradient_of(const ConvShape& s) {
-    return {false,    s.samples, s.out_height(), s.out_width(),       s.out_channels,
-            s.height, s.width,   s.in_channels,  2 - s.params.padding};
-  }
+  Tiling(const ConvShape& shape, Direction direction)
+      : Passage(shape, direction),
+        turned(direction == Direction::data_gradient),
+        samples(shape.samples),
+        padding(turned ? 2 - shape.params.padding : shape.params.padding) {}
   std::int64_t tile_columns() const { return (width + 1) / 2; }
   std::int64_t tiles() const { return (height + 1) / 2 * tile_columns(); }
 };
@@ -55,57 +47,11 @@ struct PointMatrices {
   std::int64_t count() const { return points * stride(); }
 };
 
-/// Exchanges the off-diagonal quarters of all blocks of 2 · Distance rows and lanes.
-template <int Distance, std::size_t... Lane>
-void exchange(Vector (&rows)[lanes], std::index_sequence<Lane...>) {
-  for (int r = 0; r < lanes; ++r) {
-    if (r & Distance) continue;
-    const Vector a = rows[r], b = rows[r + Distance];
-    rows[r] = __builtin_shufflevector(a, b, (Lane & Distance ? lanes + Lane - Distance : Lane)...);
-    rows[r + Distance] = __builtin_shufflevector(a, b, (Lane & Distance ? lanes + Lane : Lane + Distance)...);
-  }
-}
-
-void transpose(Vector (&rows)[lanes]) {
-  constexpr auto all = std::make_index_sequence<lanes>{};
-  exchange<8>(rows, all);
-  exchange<4>(rows, all);
-  exchange<2>(rows, all);
-  exchange<1>(rows, all);
-}
-
-/// The kernels [K, O, 3, 3, I] as [channels / width, K, source channels, 9, width], turned for the data gradient.
-Tensor pack(const Direction3x3& d, std::int64_t width, std::int64_t kernels, const float* weight) {
-  const std::int64_t panels = d.channels / width;
-  const Tensor packed = Tensor::empty({panels, kernels, d.source_channels, taps, width}, DType::f32);
-  parallel_units(panels * kernels, [&](std::int64_t index) {
-    const std::int64_t first = index / kernels * width;
-    const float* from = weight + index % kernels * d.channels * taps * d.source_channels;
-    float* to = packed.data<float>() + index * d.source_channels * taps * width;
-    if (!d.forward) {
-      for (std::int64_t i = 0; i < d.source_channels; ++i)
-        for (std::int64_t t = 0; t < taps; ++t, to += width)
-          std::copy_n(from + (i * taps + taps - 1 - t) * d.channels + first, width, to);
-      return;
-    }
-    for (std::int64_t part = 0; part < width; part += lanes)
-      for (std::int64_t t = 0; t < taps; ++t)
-        for (std::int64_t i = 0; i < d.source_channels; i += lanes) {
-          Vector block[lanes];
-          for (int r = 0; r < lanes; ++r)
-            block[r] = vector_at(from + ((first + part + r) * taps + t) * d.source_channels + i);
-          transpose(block);
-          for (int r = 0; r < lanes; ++r) vector_at(to + ((i + r) * taps + t) * width + part) = block[r];
-        }
-  });
-  return packed;
-}
-
 /// transformed [16, source channels, width] = G (Σ_k q_k ⊙ W_k) Gᵀ, for a panel of kernels that begin `stride` apart;
-/// shares q [K, 9], or nullptr for one kernel as it is.
+/// shares q [K, 9], or nullptr for one kernel as it is. Turning the kernel exchanges the first and the last points.
 template <int Vectors>
-void transform_weights(const PointMatrices& layout, const float* packed, std::int64_t kernels, std::int64_t stride,
-                       const float* shares, float* transformed) {
+void transform_weights(const PointMatrices& layout, bool turned, const float* packed, std::int64_t kernels,
+                       std::int64_t stride, const float* shares, float* transformed) {
   constexpr std::int64_t width = Vectors * lanes;
   const Vector half = 0.5f - Vector{};
   for (std::int64_t i = 0; i < layout.rows; ++i, packed += taps * width, transformed += width)
@@ -130,14 +76,15 @@ void transform_weights(const PointMatrices& layout, const float* packed, std::in
         rows[2][x] = ends - middle;
         rows[3][x] = w[6 + x];
       }
-      float* to = transformed + part;
 #pragma GCC unroll 4
-      for (int y = 0; y < 4; ++y, to += 4 * layout.stride()) {
+      for (int y = 0; y < 4; ++y) {
         const Vector ends = half * (rows[y][0] + rows[y][2]), middle = half * rows[y][1];
-        vector_at(to) = rows[y][0];
+        const bool outer = y == 0 || y == 3;
+        float* to = transformed + part + 4 * (turned && outer ? 3 - y : y) * layout.stride();
+        vector_at(to + (turned ? 3 : 0) * layout.stride()) = rows[y][0];
         vector_at(to + layout.stride()) = ends + middle;
         vector_at(to + 2 * layout.stride()) = ends - middle;
-        vector_at(to + 3 * layout.stride()) = rows[y][2];
+        vector_at(to + (turned ? 0 : 3) * layout.stride()) = rows[y][2];
       }
     }
 }
@@ -173,7 +120,7 @@ void transform_tile(const float* const (&pixels)[points], const float* scale, st
 }
 
 /// The rows from `first_row` on: all tiles of one sample [H, W, channels], scaled by scale [channels].
-void transform_sample(const Direction3x3& d, const float* sample, const float* scale, const PointMatrices& layout,
+void transform_sample(const Tiling& d, const float* sample, const float* scale, const PointMatrices& layout,
                       std::int64_t first_row, float* transformed) {
   float* zeros = ThreadScratch::get(ThreadScratch::panel, d.source_channels);
   std::fill_n(zeros, d.source_channels, 0.0f);
@@ -199,8 +146,9 @@ void multiply_block(const float* tiles, std::int64_t channels, const float* weig
     Vector row[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) {
-      row[v] = vector_at(weights + v * lanes);
-      pin(row[v]);
+      Vector part = vector_at(weights + v * lanes);
+      pin(part);
+      row[v] = part;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < block_rows; ++r) {
@@ -226,24 +174,13 @@ void multiply(const PointMatrices& tiles, const float* transformed, const PointM
                               products + point * result.stride() + row * result.columns);
 }
 
-/// Where a direction's result goes: target (+)= result ⊙ scale, and Σ_p reference ⊙ result ⊙ scale.
-struct Target {
-  float* values;                 // [N, H, W, channels]
-  const float* scale = nullptr;  // [N, channels]
-  bool accumulate = false;
-  const float* reference = nullptr;  // like values
-  float* dots = nullptr;             // [N, channels]
-};
-
-/// target (+)= Aᵀ m A of the sample's tiles, which are the rows from first_row on, for `Vectors` · 16 channels from
+/// Aᵀ m A of the sample's tiles, which are the rows from first_row on, goes to the target: `Vectors` · 16 channels from
 /// `channel` on.
 template <int Vectors>
-void write_sample(const Direction3x3& d, const PointMatrices& layout, const float* products, std::int64_t first_row,
+void write_sample(const Tiling& d, const PointMatrices& layout, const float* products, std::int64_t first_row,
                   std::int64_t n, std::int64_t channel, const Target& target) {
   for (std::int64_t part = 0; part < Vectors * lanes; part += lanes) {
-    const std::int64_t first = n * d.height * d.width * d.channels + channel + part;
-    const Vector scale = target.scale ? vector_at(target.scale + n * d.channels + channel + part) : (1.0f - Vector{});
-    Vector dots = {};
+    TargetLanes to(target, n, d.pixels(), d.channels, channel + part);
     for (std::int64_t tile = 0; tile < d.tiles(); ++tile) {
       const float* from = products + (first_row + tile) * layout.columns + part;
       Vector rows[2][4];
@@ -259,37 +196,24 @@ void write_sample(const Direction3x3& d, const PointMatrices& layout, const floa
 #pragma GCC unroll 2
       for (int y = 0; y < 2; ++y) {
         if (h + y >= d.height) break;
-        const Vector pixel[2] = {(rows[y][0] + rows[y][1] + rows[y][2]) * scale,
-                                 (rows[y][1] - rows[y][2] - rows[y][3]) * scale};
-        const std::int64_t at = first + ((h + y) * d.width + w) * d.channels;
-#pragma GCC unroll 2
-        for (int x = 0; x < 2; ++x) {
-          if (w + x >= d.width) break;
-          Vector& to = vector_at(target.values + at + x * d.channels);
-          if (target.dots) dots += pixel[x] * vector_at(target.reference + at + x * d.channels);
-          to = target.accumulate ? to + pixel[x] : pixel[x];
-        }
+        const std::int64_t pixel = (h + y) * d.width + w;
+        to.write(pixel, rows[y][0] + rows[y][1] + rows[y][2]);
+        if (w + 1 < d.width) to.write(pixel + 1, rows[y][1] - rows[y][2] - rows[y][3]);
       }
     }
-    if (target.dots) vector_at(target.dots + n * d.channels + channel + part) = dots;
+    to.finish();
   }
 }
 
-/// The kernels, q [N, K, 9] (turned like the kernels) where samples differ in theirs, and what scales the source's
-/// channels [N, channels].
-struct Operands {
-  const float* weight;
-  std::int64_t kernels;
-  const std::vector<float>& shares;
-  const float* source;
-  const float* source_scale;
-};
-
+/// The passage from source [N, pixels, source channels], scaled by source_scale [N, source channels] unless nullptr.
 template <int Vectors>
-void convolve(const Direction3x3& d, const Operands& operands, const Target& target) {
+void convolve(const ConvShape& shape, Direction direction, const Attention& attention, const float* weight,
+              const float* source, const float* source_scale, const Target& target) {
   constexpr std::int64_t width = Vectors * lanes;
-  const bool per_sample = !operands.shares.empty();
-  const std::int64_t kernels = operands.kernels, tiles = d.tiles();
+  const Tiling d(shape, direction);
+  const bool per_sample = attention.spatial || attention.kernel || attention.kernels > 1;
+  const std::vector<float> shares = per_sample ? all_shares(shape, attention) : std::vector<float>();
+  const std::int64_t kernels = attention.kernels, tiles = d.tiles();
   const std::int64_t tile_bytes = points * d.source_channels * static_cast<std::int64_t>(sizeof(float));
   const std::int64_t group = std::clamp<std::int64_t>(source_bytes / (tiles * tile_bytes), 1, d.samples);
   const std::int64_t groups = (d.samples + group - 1) / group;
@@ -298,13 +222,13 @@ void convolve(const Direction3x3& d, const Operands& operands, const Target& tar
   const std::int64_t ranges = (panels + range - 1) / range;
   const PointMatrices panel{d.source_channels, width};
 
-  const Tensor packed = pack(d, width, kernels, operands.weight);
+  const Tensor packed = pack_panels(shape, direction, width, taps, kernels, weight);
   const std::int64_t packed_stride = d.source_channels * taps * width;
   Tensor shared;  // transformed weights of all panels, where all samples have the same
   if (!per_sample) {
     shared = Tensor::empty({panels, panel.count()}, DType::f32);
     parallel_units(panels, [&](std::int64_t p) {
-      transform_weights<Vectors>(panel, packed.data<float>() + p * packed_stride, 1, packed_stride, nullptr,
+      transform_weights<Vectors>(panel, d.turned, packed.data<float>() + p * packed_stride, 1, packed_stride, nullptr,
                                  shared.data<float>() + p * panel.count());
     });
   }
@@ -314,30 +238,31 @@ void convolve(const Direction3x3& d, const Operands& operands, const Target& tar
     // Samples that share weights share a product.
     const std::int64_t together = per_sample ? 1 : last - first;
     const std::int64_t rows = (together * tiles + block_rows - 1) / block_rows * block_rows;
-    const PointMatrices source{rows, d.source_channels}, result{rows, width};
+    const PointMatrices set_tiles{rows, d.source_channels}, result{rows, width};
     const std::int64_t sets = (last - first) / together;
-    float* transformed = ThreadScratch::get(ThreadScratch::source, sets * source.count());
+    float* transformed = ThreadScratch::get(ThreadScratch::source, sets * set_tiles.count());
     float* products = ThreadScratch::get(ThreadScratch::destination, result.count());
     float* weights = per_sample ? ThreadScratch::get(ThreadScratch::aggregated, panel.count()) : nullptr;
     for (std::int64_t n = first; n < last; ++n) {
-      float* set = transformed + (n - first) / together * source.count();
-      transform_sample(d, operands.source + n * d.source_height * d.source_width * d.source_channels,
-                       operands.source_scale ? operands.source_scale + n * d.source_channels : nullptr, source,
+      float* set = transformed + (n - first) / together * set_tiles.count();
+      transform_sample(d, source + n * d.source_pixels() * d.source_channels,
+                       source_scale ? source_scale + n * d.source_channels : nullptr, set_tiles,
                        (n - first) % together * tiles, set);
     }
     for (std::int64_t set = 0; set < sets; ++set)  // no sums of what the memory happened to hold
       for (std::int64_t point = 0; point < points; ++point)
-        std::fill_n(transformed + set * source.count() + point * source.stride() + together * tiles * source.columns,
-                    (rows - together * tiles) * source.columns, 0.0f);
+        std::fill_n(
+            transformed + set * set_tiles.count() + point * set_tiles.stride() + together * tiles * set_tiles.columns,
+            (rows - together * tiles) * set_tiles.columns, 0.0f);
 
     const std::int64_t first_panel = unit / groups * range;
     for (std::int64_t p = first_panel; p < std::min(first_panel + range, panels); ++p)
       for (std::int64_t set = 0; set < sets; ++set) {
         const std::int64_t n = first + set * together;
         if (per_sample)
-          transform_weights<Vectors>(panel, packed.data<float>() + p * kernels * packed_stride, kernels, packed_stride,
-                                     operands.shares.data() + n * kernels * taps, weights);
-        multiply<Vectors>(source, transformed + set * source.count(), panel,
+          transform_weights<Vectors>(panel, d.turned, packed.data<float>() + p * kernels * packed_stride, kernels,
+                                     packed_stride, shares.data() + n * kernels * taps, weights);
+        multiply<Vectors>(set_tiles, transformed + set * set_tiles.count(), panel,
                           per_sample ? weights : shared.data<float>() + p * panel.count(), result, products);
         for (std::int64_t s = 0; s < together; ++s)
           write_sample<Vectors>(d, result, products, s * tiles, n + s, p * width, target);
@@ -345,17 +270,10 @@ void convolve(const Direction3x3& d, const Operands& operands, const Target& tar
   });
 }
 
-void convolve(const Direction3x3& d, const ConvShape& shape, const Attention& attention, const float* weight,
+void convolve(const ConvShape& shape, Direction direction, const Attention& attention, const float* weight,
               const float* source, const float* source_scale, const Target& target) {
-  const bool per_sample = attention.spatial || attention.kernel || attention.kernels > 1;
-  std::vector<float> shares = per_sample ? all_shares(shape, attention) : std::vector<float>();
-  if (!d.forward)
-    for (auto tap = shares.begin(); tap != shares.end(); tap += taps) std::reverse(tap, tap + taps);
-  const Operands operands{weight, attention.kernels, shares, source, source_scale};
-  if (d.channels % (2 * lanes) == 0)
-    convolve<2>(d, operands, target);
-  else
-    convolve<1>(d, operands, target);
+  const bool even = Passage(shape, direction).channels % (2 * lanes) == 0;
+  (even ? convolve<2> : convolve<1>)(shape, direction, attention, weight, source, source_scale, target);
 }
 
 }  // namespace
@@ -368,13 +286,13 @@ bool winograd_takes(const ConvShape& shape) {
 
 void winograd_forward(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                       float* output) {
-  convolve(Direction3x3::forward_of(shape), shape, attention, weight, input, attention.channel,
+  convolve(shape, Direction::forward, attention, weight, input, attention.channel,
            {.values = output, .scale = attention.filter});
 }
 
 void winograd_data_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                             const float* d_output, float* d_input, bool accumulate, float* weighted_channel) {
-  convolve(Direction3x3::data_gradient_of(shape), shape, attention, weight, d_output, attention.filter,
+  convolve(shape, Direction::data_gradient, attention, weight, d_output, attention.filter,
            {.values = d_input,
             .scale = attention.channel,
             .accumulate = accumulate,

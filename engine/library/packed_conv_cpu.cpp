@@ -140,7 +140,6 @@ PackedConv::PackedConv(Direction direction, const ConvShape& shape) : shape_(sha
   }
   packed_count_ = static_cast<std::int64_t>(state_->packed.get_desc().get_size() / sizeof(float));
   find_runs();
-  if (direction == Direction::forward) find_rows();
 }
 
 PackedConv::~PackedConv() = default;
@@ -158,22 +157,6 @@ void PackedConv::find_runs() {
     if (runs_.empty() || runs_.back().tap != tap) runs_.push_back({i, 0, tap});
     ++runs_.back().count;
   }
-}
-
-// Found like the taps: by packing a tensor whose values are the places they belong to.
-void PackedConv::find_rows() {
-  constexpr std::int64_t most_exact = std::int64_t{1} << 24;  // in f32
-  const std::int64_t out = shape_.out_channels, in = shape_.in_channels, taps = shape_.taps(),
-                     count = shape_.weight_count();
-  if (shape_.params.groups != 1 || packed_count_ != count || count > most_exact) return;
-  std::vector<float> places(static_cast<std::size_t>(count)), packed(places.size());
-  for (std::int64_t o = 0; o < out; ++o)
-    for (std::int64_t e = 0; e < taps * in; ++e)
-      places[static_cast<std::size_t>(o * taps * in + e)] = static_cast<float>(e * out + o);
-  pack(places.data(), in, packed.data());
-  for (std::int64_t e = 0; e < count; ++e)
-    if (packed[static_cast<std::size_t>(e)] != static_cast<float>(e)) return;
-  has_output_rows_ = true;
 }
 
 PackedConv& PackedConv::get(Direction direction, const ConvShape& shape) {

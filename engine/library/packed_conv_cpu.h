@@ -29,10 +29,6 @@ class PackedConv {
   /// The packed layout, tap by tap, in order of `first`. Padding within the layout is zero and counts as tap 0.
   const std::vector<TapRun>& runs() const { return runs_; }
 
-  /// Whether a forward convolution's packed layout is [R·S, I, O], as libraries of today choose it for the output
-  /// channels of one vector.
-  bool has_output_rows() const { return has_output_rows_; }
-
   /// Weights between [O, R, S, I/g] with `row` elements from one (o, r, s) to the next, and the packed layout.
   void pack(const float* weight, std::int64_t row, float* packed) const;
   void unpack(const float* packed, float* weight, std::int64_t row) const;
@@ -46,14 +42,12 @@ class PackedConv {
  private:
   PackedConv(Direction direction, const ConvShape& shape);
   void find_runs();
-  void find_rows();
 
   struct State;
   std::unique_ptr<State> state_;
   ConvShape shape_;
   std::int64_t packed_count_ = 0;
   std::vector<TapRun> runs_;
-  bool has_output_rows_ = false;
 };
 
 }  // namespace omniconv::library
