@@ -14,6 +14,7 @@
 #include "engine/conv/blocked_cpu.h"
 #include "engine/conv/streamed_cpu.h"
 #include "engine/conv/winograd_cpu.h"
+#include "engine/conv/winograd_weight_cpu.h"
 #endif
 
 namespace omniconv::conv {
@@ -180,6 +181,8 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
       blocked_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
+    if (algorithm == Algorithm::winograd)
+      winograd_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
   }
 #endif
   if (shares)

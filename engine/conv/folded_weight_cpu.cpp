@@ -21,7 +21,7 @@ using Attention = AttentionValues<float>;
 // cores, so that it is still there for the next tile.
 constexpr std::int64_t chunk_bytes = 512 * 1024;
 // What of the first-level cache (48 KB in current server cores) is filled on purpose.
-constexpr std::int64_t first_level_bytes = 40 * 1024;
+constexpr std::int64_t first_level_bytes = 32 * 1024;
 // Enough pieces of work for many threads, few enough to keep the sums over them cheap.
 constexpr std::int64_t wanted_units = 64;
 

@@ -1,6 +1,5 @@
 #include "engine/conv/panels_cpu.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "engine/conv/vector_cpu.h"
@@ -44,7 +43,7 @@ void transpose(const float* from, std::int64_t from_stride, std::int64_t columns
 
 }  // namespace
 
-Passage::Passage(const ConvShape& s, Direction direction)
+ConvPass::ConvPass(const ConvShape& s, Direction direction)
     : source_height(s.height),
       source_width(s.width),
       source_channels(s.in_channels),
@@ -68,15 +67,17 @@ void pack_piece(const ConvShape& shape, Direction direction, const PanelPiece& p
     return;
   }
   for (std::int64_t o = 0; o < sources.count; ++o, to += stride)
-    for (std::int64_t t = 0; t < taps.count; ++t)
-      std::copy_n(weight + ((sources.first + o) * shape.taps() + taps.first + t) * row + channels.first, channels.count,
-                  to + t * channels.count);
+    for (std::int64_t t = 0; t < taps.count; ++t) {
+      const float* from = weight + ((sources.first + o) * shape.taps() + taps.first + t) * row + channels.first;
+      for (std::int64_t c = 0; c < channels.count; c += lanes)
+        vector_at(to + t * channels.count + c) = vector_at(from + c);
+    }
 }
 
 Tensor pack_panels(const ConvShape& shape, Direction direction, std::int64_t width, std::int64_t taps,
                    std::int64_t kernels, const float* weight) {
-  const Passage passage(shape, direction);
-  const std::int64_t panels = passage.channels / width, sources = passage.source_channels;
+  const ConvPass pass(shape, direction);
+  const std::int64_t panels = pass.channels / width, sources = pass.source_channels;
   const std::int64_t groups = shape.taps() / taps;
   const Tensor packed = Tensor::empty({panels, kernels, groups, sources, taps, width}, DType::f32);
   library::parallel_units(panels * kernels, [&](std::int64_t index) {

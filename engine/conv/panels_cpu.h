@@ -9,13 +9,13 @@
 
 namespace omniconv::conv {
 
-/// One direction as a convolution from a source to a target: forward from the input to the output, the data gradient
+/// A pass of a convolution, from a source to a target: forward from the input to the output, the data gradient
 /// from the output's gradient to the input's.
-struct Passage {
+struct ConvPass {
   std::int64_t source_height, source_width, source_channels;
   std::int64_t height, width, channels;  // of the target
 
-  Passage(const ConvShape& shape, Direction direction);
+  ConvPass(const ConvShape& shape, Direction direction);
   std::int64_t source_pixels() const { return source_height * source_width; }
   std::int64_t pixels() const { return height * width; }
 };

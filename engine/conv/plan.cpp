@@ -83,8 +83,7 @@ bool is_for_speed(Algorithm algorithm, DType dtype) {
 bool takes(Algorithm algorithm, const Problem& problem) {
   if (!is_available(algorithm, problem.dtype)) return false;
 #if !OMNICONV_CUDA
-  if (algorithm == Algorithm::winograd)
-    return problem.direction != Direction::weight_gradient && winograd_takes(problem.shape);
+  if (algorithm == Algorithm::winograd) return winograd_takes(problem.shape);
   if (algorithm == Algorithm::streamed) return streams(problem.shape, problem.kernels, problem.direction);
 #endif
   if (algorithm == Algorithm::tensor_core_summed) return kernels::od_conv_summed_mma_takes(problem.shape);

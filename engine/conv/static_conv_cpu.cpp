@@ -6,6 +6,7 @@
 #include "engine/conv/static_conv_library.h"
 #include "engine/conv/summed_cpu.h"
 #include "engine/conv/winograd_cpu.h"
+#include "engine/conv/winograd_weight_cpu.h"
 
 namespace omniconv::conv {
 
@@ -56,8 +57,9 @@ bool library_data_gradient(const ConvShape& shape, const T* weight, const T* d_o
 template <class T>
 bool library_weight_gradient(const ConvShape& shape, const T* input, const T* weight, const T* d_output,
                              float* d_weight, bool accumulate, Stream stream) {
+  const bool winograd = planned(shape, Direction::weight_gradient) == Algorithm::winograd;
   const auto run = [&](const float* x, const float* w, const float* dy) {
-    blocked_weight_gradient(shape, {}, x, w, dy, d_weight, accumulate, nullptr);
+    (winograd ? winograd_weight_gradient : blocked_weight_gradient)(shape, {}, x, w, dy, d_weight, accumulate, nullptr);
   };
   if constexpr (std::is_same_v<T, float>)
     run(input, weight, d_output);

@@ -93,8 +93,8 @@ std::int64_t taps_of_group(const ConvShape& shape) {
 /// For each group of taps the source pixels that meet each of its taps, scaled: [N, groups, source channels, taps of a
 /// group, 16 pixels], zero where there are none. source [N, pixels, channels], scale [N, channels] or nullptr.
 Tensor columns_of(const ConvShape& shape, Direction direction, const float* source, const float* scale) {
-  const Passage passage(shape, direction);
-  const std::int64_t channels = passage.source_channels, group = taps_of_group(shape);
+  const ConvPass pass(shape, direction);
+  const std::int64_t channels = pass.source_channels, group = taps_of_group(shape);
   const std::int64_t groups = shape.taps() / group, tap_stride = group * most_pixels;
   const Tensor columns = Tensor::empty({shape.samples, groups, channels, group, most_pixels}, DType::f32);
   const std::vector<std::vector<PixelRun>> runs = pixel_runs(shape);
@@ -108,7 +108,7 @@ Tensor columns_of(const ConvShape& shape, Direction direction, const float* sour
         for (std::int64_t j = 0; j < run.count; ++j) {
           std::int64_t from = run.in + j * shape.params.stride, to = run.out + j;
           if (direction == Direction::data_gradient) std::swap(from, to);
-          const float* x = source + (n * passage.source_pixels() + from) * channels;
+          const float* x = source + (n * pass.source_pixels() + from) * channels;
           for (std::int64_t i = 0; i < channels; ++i) first[i * tap_stride + to] = factors ? x[i] * factors[i] : x[i];
         }
   });
@@ -123,9 +123,9 @@ struct Kernels {
 
 void stream(const ConvShape& shape, Direction direction, const Attention& attention, const Tensor& columns,
             const Kernels& of, const Target& target) {
-  const Passage passage(shape, direction);
-  const std::int64_t kernels = attention.kernels, channels = passage.source_channels, taps = shape.taps();
-  const std::int64_t panels = passage.channels / lanes, group = taps_of_group(shape);
+  const ConvPass pass(shape, direction);
+  const std::int64_t kernels = attention.kernels, channels = pass.source_channels, taps = shape.taps();
+  const std::int64_t panels = pass.channels / lanes, group = taps_of_group(shape);
   const std::int64_t panel_count = taps * channels * lanes, columns_count = columns.count() / shape.samples;
   const std::int64_t units = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::vector<float> shares = all_shares(shape, attention);
@@ -158,8 +158,8 @@ void stream(const ConvShape& shape, Direction direction, const Attention& attent
               shares.data() + n * kernels * taps + g * group, taps, sums + (n - first) * sum_count);
       }
     for (std::int64_t n = first; n < last; ++n) {
-      TargetLanes to(target, n, passage.pixels(), passage.channels, panel * lanes);
-      for (std::int64_t p = 0; p < passage.pixels(); ++p)
+      TargetLanes to(target, n, pass.pixels(), pass.channels, panel * lanes);
+      for (std::int64_t p = 0; p < pass.pixels(); ++p)
         to.write(p, vector_at(sums + (n - first) * sum_count + p * lanes));
       to.finish();
     }
@@ -169,9 +169,9 @@ void stream(const ConvShape& shape, Direction direction, const Attention& attent
 }  // namespace
 
 bool streams(const ConvShape& shape, std::int64_t kernels, Direction direction) {
-  const Passage passage(shape, direction);
-  return direction != Direction::weight_gradient && shape.params.groups == 1 && passage.pixels() <= most_pixels &&
-         passage.channels % lanes == 0 && kernels >= 1 && kernels <= most_kernels;
+  const ConvPass pass(shape, direction);
+  return direction != Direction::weight_gradient && shape.params.groups == 1 && pass.pixels() <= most_pixels &&
+         pass.channels % lanes == 0 && kernels >= 1 && kernels <= most_kernels;
 }
 
 Tensor pack_streamed(const ConvShape& shape, std::int64_t kernels, const float* weight) {

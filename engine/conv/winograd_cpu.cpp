@@ -6,6 +6,7 @@
 #include "engine/conv/attention_parts_cpu.h"
 #include "engine/conv/panels_cpu.h"
 #include "engine/conv/target_cpu.h"
+#include "engine/conv/winograd_tiles_cpu.h"
 #include "engine/library/parallel_cpu.h"
 
 namespace omniconv::conv {
@@ -14,10 +15,11 @@ namespace {
 
 using library::parallel_units;
 using library::ThreadScratch;
+using winograd::PointMatrices;
+using winograd::points;
+using winograd::taps;
 using Attention = AttentionValues<float>;
 
-constexpr std::int64_t taps = 9;
-constexpr std::int64_t points = 16;     // of a transformed tile
 constexpr std::int64_t block_rows = 8;  // tiles that a product keeps in registers
 // Transformed input of the samples of a unit: with weights and products it fits the second-level cache of current
 // server cores.
@@ -25,26 +27,21 @@ constexpr std::int64_t source_bytes = 1024 * 1024;
 // Channels of the result that a unit computes: enough to hide that every unit transforms its input anew.
 constexpr std::int64_t unit_channels = 128;
 
-/// A passage in tiles. The data gradient's kernels are turned by half a turn.
-struct Tiling : Passage {
+/// A pass in tiles. The data gradient's kernels are turned by half a turn.
+struct Tiling : ConvPass {
   bool turned;
   std::int64_t samples, padding;
 
   Tiling(const ConvShape& shape, Direction direction)
-      : Passage(shape, direction),
+      : ConvPass(shape, direction),
         turned(direction == Direction::data_gradient),
         samples(shape.samples),
         padding(turned ? 2 - shape.params.padding : shape.params.padding) {}
   std::int64_t tile_columns() const { return (width + 1) / 2; }
   std::int64_t tiles() const { return (height + 1) / 2 * tile_columns(); }
-};
-
-/// A matrix [rows, columns] for each point. A line between them keeps the points' addresses out of one set of the
-/// cache, which powers of two would map them to.
-struct PointMatrices {
-  std::int64_t rows, columns;
-  std::int64_t stride() const { return rows * columns + lanes; }
-  std::int64_t count() const { return points * stride(); }
+  winograd::TiledSource source() const {
+    return {source_height, source_width, source_channels, padding, tile_columns()};
+  }
 };
 
 /// transformed [16, source channels, width] = G (Σ_k q_k ⊙ W_k) Gᵀ, for a panel of kernels that begin `stride` apart;
@@ -87,54 +84,6 @@ void transform_weights(const PointMatrices& layout, bool turned, const float* pa
         vector_at(to + (turned ? 0 : 3) * layout.stride()) = rows[y][2];
       }
     }
-}
-
-/// transformed = Bᵀ d B of one tile in all channels. `pixels`: the 4x4 it reads; scale [channels] or nullptr.
-void transform_tile(const float* const (&pixels)[points], const float* scale, std::int64_t channels,
-                    std::int64_t stride, float* transformed) {
-  for (std::int64_t c = 0; c < channels; c += lanes) {
-    Vector columns[4][4];
-#pragma GCC unroll 4
-    for (int x = 0; x < 4; ++x) {
-      Vector d[4];
-#pragma GCC unroll 4
-      for (int y = 0; y < 4; ++y) {
-        d[y] = vector_at(pixels[y * 4 + x] + c);
-        if (scale) d[y] *= vector_at(scale + c);
-      }
-      columns[0][x] = d[0] - d[2];
-      columns[1][x] = d[1] + d[2];
-      columns[2][x] = d[2] - d[1];
-      columns[3][x] = d[1] - d[3];
-    }
-    float* to = transformed + c;
-#pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y, to += 4 * stride) {
-      const Vector(&d)[4] = columns[y];
-      vector_at(to) = d[0] - d[2];
-      vector_at(to + stride) = d[1] + d[2];
-      vector_at(to + 2 * stride) = d[2] - d[1];
-      vector_at(to + 3 * stride) = d[1] - d[3];
-    }
-  }
-}
-
-/// The rows from `first_row` on: all tiles of one sample [H, W, channels], scaled by scale [channels].
-void transform_sample(const Tiling& d, const float* sample, const float* scale, const PointMatrices& layout,
-                      std::int64_t first_row, float* transformed) {
-  float* zeros = ThreadScratch::get(ThreadScratch::panel, d.source_channels);
-  std::fill_n(zeros, d.source_channels, 0.0f);
-  const float* pixels[points];
-  for (std::int64_t tile = 0; tile < d.tiles(); ++tile) {
-    const std::int64_t top = tile / d.tile_columns() * 2 - d.padding, left = tile % d.tile_columns() * 2 - d.padding;
-    for (std::int64_t e = 0; e < points; ++e) {
-      const std::int64_t h = top + e / 4, w = left + e % 4;
-      const bool inside = h >= 0 && h < d.source_height && w >= 0 && w < d.source_width;
-      pixels[e] = inside ? sample + (h * d.source_width + w) * d.source_channels : zeros;
-    }
-    transform_tile(pixels, scale, d.source_channels, layout.stride(),
-                   transformed + (first_row + tile) * layout.columns);
-  }
 }
 
 /// product [8, width] = tiles [8, channels] · weights [channels, width].
@@ -205,7 +154,7 @@ void write_sample(const Tiling& d, const PointMatrices& layout, const float* pro
   }
 }
 
-/// The passage from source [N, pixels, source channels], scaled by source_scale [N, source channels] unless nullptr.
+/// The pass from source [N, pixels, source channels], scaled by source_scale [N, source channels] unless nullptr.
 template <int Vectors>
 void convolve(const ConvShape& shape, Direction direction, const Attention& attention, const float* weight,
               const float* source, const float* source_scale, const Target& target) {
@@ -245,9 +194,10 @@ void convolve(const ConvShape& shape, Direction direction, const Attention& atte
     float* weights = per_sample ? ThreadScratch::get(ThreadScratch::aggregated, panel.count()) : nullptr;
     for (std::int64_t n = first; n < last; ++n) {
       float* set = transformed + (n - first) / together * set_tiles.count();
-      transform_sample(d, source + n * d.source_pixels() * d.source_channels,
-                       source_scale ? source_scale + n * d.source_channels : nullptr, set_tiles,
-                       (n - first) % together * tiles, set);
+      winograd::transform_inputs(d.source(), source + n * d.source_pixels() * d.source_channels,
+                                 source_scale ? source_scale + n * d.source_channels : nullptr, {0, d.source_channels},
+                                 {0, tiles}, set_tiles.stride(), set_tiles.columns,
+                                 set + (n - first) % together * tiles * set_tiles.columns);
     }
     for (std::int64_t set = 0; set < sets; ++set)  // no sums of what the memory happened to hold
       for (std::int64_t point = 0; point < points; ++point)
@@ -272,7 +222,7 @@ void convolve(const ConvShape& shape, Direction direction, const Attention& atte
 
 void convolve(const ConvShape& shape, Direction direction, const Attention& attention, const float* weight,
               const float* source, const float* source_scale, const Target& target) {
-  const bool even = Passage(shape, direction).channels % (2 * lanes) == 0;
+  const bool even = ConvPass(shape, direction).channels % (2 * lanes) == 0;
   (even ? convolve<2> : convolve<1>)(shape, direction, attention, weight, source, source_scale, target);
 }
 

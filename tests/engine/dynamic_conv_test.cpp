@@ -227,7 +227,8 @@ TEST_CASE("Winograd's transforms agree with plain loops", "[dynamic_conv]") {
   };
   std::uint64_t seed = 70;
   for (const Case& c : taken) {
-    for (const conv::Direction direction : {conv::Direction::forward, conv::Direction::data_gradient})
+    for (const conv::Direction direction :
+         {conv::Direction::forward, conv::Direction::data_gradient, conv::Direction::weight_gradient})
       REQUIRE(conv::takes(Algorithm::winograd, {c.shape, c.kernels, DType::f32, direction}));
     check_algorithm<float>(c, Algorithm::winograd, ++seed);
   }
