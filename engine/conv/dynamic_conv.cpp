@@ -59,7 +59,7 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
 #if !OMNICONV_CUDA
     if constexpr (std::is_same_v<T, float>) {
       if (plan.algorithm == Algorithm::streamed) return streamed_forward(shape, attention, input, weight, output);
-      if (plan.algorithm == Algorithm::winograd) return winograd_forward(shape, attention, input, weight, output);
+      if (plan.algorithm == Algorithm::winograd) return winograd_forward(shape, attention, input, weight, {}, output);
       return blocked_forward(shape, attention, input, weight, output);
     }
 #endif

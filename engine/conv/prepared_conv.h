@@ -26,8 +26,10 @@ class PreparedConv {
  private:
   ConvShape shape_;
   Tensor weight_;
+  std::int64_t kernels_;
 #if !OMNICONV_CUDA
-  PackedSlices packed_;  // of f32: either is
+  // Of f32: either is.
+  PackedSlices packed_;
   Tensor streamed_;
 #endif
 };

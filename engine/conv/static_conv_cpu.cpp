@@ -23,7 +23,7 @@ bool library_forward(const ConvShape& shape, const T* input, const T* weight, T*
   const bool winograd = planned(shape, Direction::forward) == Algorithm::winograd;
   const auto run = [&](const float* x, const float* w, float* y) {
     if (winograd)
-      winograd_forward(shape, {}, x, w, y);
+      winograd_forward(shape, {}, x, w, {}, y);
     else
       blocked_forward(shape, {}, x, w, y);
   };

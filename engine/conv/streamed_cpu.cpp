@@ -28,10 +28,13 @@ constexpr std::int64_t block_channels = 32;
 using Pixels = unsigned;
 constexpr Pixels all_pixels = (1u << most_pixels) - 1;
 
+// How far ahead kernels are asked for that are read from memory once: the machine foresees them to the next page only.
+constexpr int floats_ahead = 768;
+
 /// sums [16 pixels, 16 channels] += Σ_i (Σ_k q_k ⊙ W_k) x of one group of taps, which reach `Reached` each. Kernels and
 /// columns [channels, taps of the group, 16]; q of the first kernel begins at shares, that of the next `share_stride`
 /// later.
-template <int Kernels, Pixels... Reached>
+template <int Kernels, int Ahead, Pixels... Reached>
 void multiply(std::int64_t channels, const float* columns, const float* packed, std::int64_t stride,
               const float* shares, std::int64_t share_stride, float* sums) {
   constexpr int taps = sizeof...(Reached);
@@ -45,6 +48,8 @@ void multiply(std::int64_t channels, const float* columns, const float* packed, 
   for (std::int64_t i = 0; i < channels; ++i)
 #pragma GCC unroll 3
     for (int t = 0; t < taps; ++t, packed += lanes, columns += most_pixels) {
+      if (Ahead > 0)
+        for (int k = 0; k < Kernels; ++k) __builtin_prefetch(packed + k * stride + Ahead, 0, 2);
       Vector weights = q[t][0] * vector_at(packed);
 #pragma GCC unroll 4
       for (int k = 1; k < Kernels; ++k) weights += q[t][k] * vector_at(packed + k * stride);
@@ -69,16 +74,16 @@ using Multiply = void (*)(std::int64_t, const float*, const float*, std::int64_t
 
 /// multiply for each row of taps of a 3x3 kernel on 4x4 pixels, and for any tap of any kernel. A tap above reads the
 /// neighbour above: for Sign = -1, the data gradient, the one below.
-template <int Kernels, int Sign>
+template <int Kernels, int Sign, int Ahead>
 constexpr std::array<Multiply, 4> multiplies = {
-    multiply<Kernels, with_neighbour(-Sign, -Sign), with_neighbour(-Sign, 0), with_neighbour(-Sign, Sign)>,
-    multiply<Kernels, with_neighbour(0, -Sign), with_neighbour(0, 0), with_neighbour(0, Sign)>,
-    multiply<Kernels, with_neighbour(Sign, -Sign), with_neighbour(Sign, 0), with_neighbour(Sign, Sign)>,
-    multiply<Kernels, all_pixels>,
+    multiply<Kernels, Ahead, with_neighbour(-Sign, -Sign), with_neighbour(-Sign, 0), with_neighbour(-Sign, Sign)>,
+    multiply<Kernels, Ahead, with_neighbour(0, -Sign), with_neighbour(0, 0), with_neighbour(0, Sign)>,
+    multiply<Kernels, Ahead, with_neighbour(Sign, -Sign), with_neighbour(Sign, 0), with_neighbour(Sign, Sign)>,
+    multiply<Kernels, Ahead, all_pixels>,
 };
-template <int Sign>
-constexpr std::array<std::array<Multiply, 4>, most_kernels> by_kernels = {multiplies<1, Sign>, multiplies<2, Sign>,
-                                                                          multiplies<3, Sign>, multiplies<4, Sign>};
+template <int Sign, int Ahead>
+constexpr std::array<std::array<Multiply, 4>, most_kernels> by_kernels = {
+    multiplies<1, Sign, Ahead>, multiplies<2, Sign, Ahead>, multiplies<3, Sign, Ahead>, multiplies<4, Sign, Ahead>};
 
 /// What the shape allows to unroll.
 bool is_3x3_on_4x4(const ConvShape& shape) {
@@ -129,8 +134,10 @@ void stream(const ConvShape& shape, Direction direction, const Attention& attent
   const std::int64_t panel_count = taps * channels * lanes, columns_count = columns.count() / shape.samples;
   const std::int64_t units = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::vector<float> shares = all_shares(shape, attention);
-  const std::array<Multiply, 4>& multiply =
-      (direction == Direction::forward ? by_kernels<1> : by_kernels<-1>)[static_cast<std::size_t>(kernels - 1)];
+  const auto& of_direction = direction == Direction::data_gradient ? by_kernels<-1, 0>
+                             : of.packed                           ? by_kernels<1, floats_ahead>
+                                                                   : by_kernels<1, 0>;
+  const std::array<Multiply, 4>& multiply = of_direction[static_cast<std::size_t>(kernels - 1)];
 
   parallel_units(panels * units, [&](std::int64_t unit) {
     const std::int64_t panel = unit / units, first = unit % units * samples_per_unit;

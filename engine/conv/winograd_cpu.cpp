@@ -235,9 +235,9 @@ bool winograd_takes(const ConvShape& shape) {
 }
 
 void winograd_forward(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
-                      float* output) {
+                      const Epilogue<float>& epilogue, float* output) {
   convolve(shape, Direction::forward, attention, weight, input, attention.channel,
-           {.values = output, .scale = attention.filter});
+           {.values = output, .scale = attention.filter, .epilogue = epilogue});
 }
 
 void winograd_data_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,

@@ -7,6 +7,7 @@
 // three terms with factors 1 and 1/2, which is why the result is about as exact as a plain sum.
 #pragma once
 
+#include "engine/conv/epilogue.h"
 #include "kernels/conv_shape.h"
 
 namespace omniconv::conv {
@@ -22,9 +23,9 @@ inline constexpr bool winograd_pays = false;
 /// in multiples of 16.
 bool winograd_takes(const ConvShape& shape);
 
-/// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). weight [K, O, 3, 3, I].
+/// output [N, OH, OW, O] = epilogue(f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k)). weight [K, O, 3, 3, I].
 void winograd_forward(const ConvShape& shape, const AttentionValues<float>& attention, const float* input,
-                      const float* weight, float* output);
+                      const float* weight, const Epilogue<float>& epilogue, float* output);
 
 /// d_input (+)= c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k); with weighted_channel also C [N, I] = Σ_p x ⊙ dx_conv,
 /// which needs input.
