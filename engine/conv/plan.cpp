@@ -18,9 +18,10 @@ namespace {
 std::optional<Algorithm> forced_algorithm;
 MeasuredPlans measured;
 
-constexpr std::int64_t few_pixels = 16;   // of a sample's output
-constexpr std::int64_t many_rows = 128;   // enough for an efficient product
-constexpr std::int64_t many_pixels = 64;  // of a sample's output, to outweigh the transforms of its weights
+constexpr std::int64_t few_pixels = 16;        // of a sample's output
+constexpr std::int64_t many_rows = 128;        // enough for an efficient product
+constexpr std::int64_t most_pixels = 64 * 64;  // of more, the transformed input would leave the cache
+constexpr std::int64_t many_pixels = 64;       // of a sample's output, to outweigh the transforms of its weights
 
 }  // namespace
 
@@ -112,7 +113,8 @@ Plan tensor_core_plan(const Problem& problem) {
 bool pays(Algorithm algorithm, const Problem& problem) {
   if (!takes(algorithm, problem)) return false;
   if (algorithm == Algorithm::streamed) return streaming_pays && problem.kernels > 1;
-  return winograd_pays && (problem.kernels == 0 || problem.shape.out_pixels() >= many_pixels);
+  const std::int64_t pixels = problem.shape.out_pixels();
+  return winograd_pays && (problem.kernels == 0 || pixels >= many_pixels) && pixels <= most_pixels;
 }
 #else
 bool pays(Algorithm, const Problem&) {

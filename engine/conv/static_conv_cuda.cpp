@@ -21,14 +21,13 @@ namespace omniconv::conv {
 
 namespace {
 
-using library::is_unsupported;
-using library::Owned;
+using namespace library;  // with cuDNN's functions
 
 // Most algorithms need far less; those that lay out all patches would need gigabytes.
 constexpr std::size_t workspace_limit = std::size_t{256} << 20;
 
-template <class Handle, auto destroy>
-Owned<Handle, destroy> make(cudnnStatus_t (*create)(Handle*)) {
+template <class Handle, auto destroy, class Create>
+Owned<Handle, destroy> make(const Create& create) {
   Handle handle = nullptr;
   OMNICONV_CHECK_LIBRARY(create(&handle));
   return Owned<Handle, destroy>(handle);
@@ -241,7 +240,7 @@ bool aligned(const void* pointer) {
 template <class Calls, class T>
 bool run(const ConvShape& shape, const T* a, const T* b, bool accumulate, T* result, Stream stream) {
   if (!aligned(a) || !aligned(b) || !aligned(result)) return false;
-  const cudnnHandle_t handle = library::cudnn_handle(stream);
+  const cudnnHandle_t handle = cudnn_handle(stream);
   return Plan<Calls, T>::get(shape, handle).run(handle, a, b, accumulate, result);
 }
 

@@ -96,7 +96,9 @@ std::int64_t taps_of_group(const ConvShape& shape) {
 }
 
 /// For each group of taps the source pixels that meet each of its taps, scaled: [N, groups, source channels, taps of a
-/// group, 16 pixels], zero where there are none. source [N, pixels, channels], scale [N, channels] or nullptr.
+/// group, 16 pixels], zero
+/// (undefined where multiply leaves the pixel out) where there are none. source [N, pixels, channels], scale [N,
+/// channels] or nullptr.
 Tensor columns_of(const ConvShape& shape, Direction direction, const float* source, const float* scale) {
   const ConvPass pass(shape, direction);
   const std::int64_t channels = pass.source_channels, group = taps_of_group(shape);
@@ -107,7 +109,7 @@ Tensor columns_of(const ConvShape& shape, Direction direction, const float* sour
     const std::int64_t n = index / groups;
     const float* factors = scale ? scale + n * channels : nullptr;
     float* first = columns.data<float>() + index * channels * tap_stride;
-    std::fill_n(first, channels * tap_stride, 0.0f);
+    if (!is_3x3_on_4x4(shape)) std::fill_n(first, channels * tap_stride, 0.0f);  // else read only where there is one
     for (std::int64_t t = 0; t < group; ++t, first += most_pixels)
       for (const PixelRun& run : runs[static_cast<std::size_t>(index % groups * group + t)])
         for (std::int64_t j = 0; j < run.count; ++j) {

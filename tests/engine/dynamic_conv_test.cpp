@@ -9,6 +9,10 @@
 #include "tests/random.h"
 #include "tests/reference_conv.h"
 #include "tests/tolerance.h"
+#if !OMNICONV_CUDA
+#include "engine/conv/streamed_cpu.h"
+#include "engine/conv/winograd_cpu.h"
+#endif
 
 namespace omniconv {
 namespace {
@@ -609,6 +613,30 @@ TEST_CASE("a plan names an algorithm that takes the shape, and a reason", "[dyna
   CHECK(planned(odd, 4) == Algorithm::tiled);
 #endif
 }
+
+#if !OMNICONV_CUDA
+TEST_CASE("the CPU's plan follows pixels, kernels and the width of vectors", "[dynamic_conv]") {
+  const auto planned = [](std::int64_t extent, std::int64_t kernels, conv::Direction direction) {
+    const ConvShape shape{32, extent, extent, 64, 64, 3, 3, {1, 1, 1, 1}};
+    return conv::default_plan({shape, kernels, DType::f32, direction}).algorithm;
+  };
+  for (const conv::Direction direction :
+       {conv::Direction::forward, conv::Direction::data_gradient, conv::Direction::weight_gradient}) {
+    INFO(conv::name_of(direction));
+    const bool of_weights = direction == conv::Direction::weight_gradient;
+    const Algorithm winograd = conv::winograd_pays ? Algorithm::winograd : Algorithm::blocked;
+    const Algorithm streamed = conv::streaming_pays && !of_weights ? Algorithm::streamed : Algorithm::blocked;
+    CHECK(planned(32, 4, direction) == winograd);
+    CHECK(planned(8, 1, direction) == winograd);
+    CHECK(planned(6, 4, direction) == Algorithm::blocked);
+    CHECK(planned(128, 4, direction) == Algorithm::blocked);
+    CHECK(planned(4, 4, direction) == streamed);
+    CHECK(planned(4, 5, direction) == Algorithm::blocked);
+    CHECK(planned(4, 1, direction) == (of_weights ? Algorithm::blocked : Algorithm::summed));
+    if (conv::winograd_pays) CHECK(planned(4, 0, direction) == Algorithm::winograd);
+  }
+}
+#endif
 
 TEST_CASE("a plan is the forced algorithm, else the measured one, else the default", "[dynamic_conv]") {
   const conv::Problem problem{{2, 8, 8, 16, 16, 3, 3, {1, 1, 1, 1}}, 4, DType::f32, conv::Direction::forward};
