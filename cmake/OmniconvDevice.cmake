@@ -62,7 +62,9 @@ if(OMNICONV_CUDA)
   target_compile_definitions(omniconv_device INTERFACE OMNICONV_CUDA=1)
   target_compile_options(omniconv_device INTERFACE
     $<BUILD_INTERFACE:$<$<COMPILE_LANGUAGE:CUDA>:--extended-lambda;--expt-relaxed-constexpr;-Xcompiler=-Wall,-Wextra;-Werror=all-warnings>>)
-  target_link_libraries(omniconv_device INTERFACE CUDA::cudart CUDA::cublas ${CUDNN_LIBRARY})
+  # Loaded when it is first needed (engine/library/cudnn_cuda.h).
+  target_compile_definitions(omniconv_device INTERFACE $<BUILD_INTERFACE:OMNICONV_CUDNN_LIBRARY="${CUDNN_LIBRARY}">)
+  target_link_libraries(omniconv_device INTERFACE CUDA::cudart CUDA::cublas ${CMAKE_DL_LIBS})
 else()
   find_package(Boost 1.71 REQUIRED COMPONENTS context)
   find_path(DNNL_INCLUDE_DIR oneapi/dnnl/dnnl.hpp REQUIRED)

@@ -47,9 +47,8 @@ template void gemm(const kernels::GemmShape&, const float*, const float*, float*
 template void gemm(const kernels::GemmShape&, const double*, const double*, double*, bool, Stream);
 
 std::string versions() {
-  const std::size_t cudnn = cudnnGetVersion();  // 91900 for 9.19.0
   return concat("CUDA ", CUDART_VERSION / 1000, '.', CUDART_VERSION % 1000 / 10, ", cuBLAS ",
-                version_of(cublasGetProperty), ", cuDNN ", cudnn / 10000, '.', cudnn / 100 % 100, '.', cudnn % 100);
+                version_of(cublasGetProperty), ", ", cudnn_version());
 }
 
 }  // namespace omniconv::library

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <cublas_v2.h>
-#include <cudnn.h>
 
 #include <memory>
 #include <source_location>
 #include <type_traits>
 
+#include "engine/library/cudnn_cuda.h"
 #include "kernels/simt/stream.h"
-
-static_assert(CUDNN_MAJOR >= 9, "cuDNN 9 or newer is needed: name its folder with -DCUDNN_ROOT=...");
 
 namespace omniconv::library {
 

@@ -15,6 +15,7 @@
 #include "engine/check_cuda.h"
 #include "engine/device_check_cuda.h"
 #include "engine/device_code_cuda.h"
+#include "engine/library/cudnn_cuda.h"
 #endif
 
 // Tests that need the device of the build.
@@ -289,6 +290,18 @@ TEST_CASE("every machine that cannot run a CUDA build is told what to do", "[dev
                "), got NVIDIA A100 with 8.0: build with -DCMAKE_CUDA_ARCHITECTURES=80";
   }
   if (!expected.empty()) CHECK(error_of([&] { check_device(facts); }) == expected);
+}
+
+TEST_CASE("a program without cuDNN is told what to do", "[device]") {
+  const std::string missing = error_of([] { library::load_cudnn({"libno-such-cudnn.so.9"}); });
+  CHECK_THAT(missing, StartsWith("[cudnn] expected cuDNN 9, got none (libno-such-cudnn.so.9: "));
+  CHECK_THAT(missing, ContainsSubstring("install it, or put its folder on LD_LIBRARY_PATH"));
+  CHECK(missing.find('\n') == std::string::npos);
+  CHECK(library::load_cudnn({"libno-such-cudnn.so.9", "libc.so.6"}) != nullptr);
+
+  CHECK_THAT(library::cudnn_version(), StartsWith("cuDNN 9."));
+  CHECK(error_of([] { library::cudnn_function("cudnnNoSuchFunction"); }) ==
+        "[cudnn] expected cuDNN 9 to have cudnnNoSuchFunction, got a library without: install NVIDIA's own");
 }
 
 TEST_CASE("a failed call of CUDA is named with its text and place", "[device]") {
