@@ -96,9 +96,8 @@ std::int64_t taps_of_group(const ConvShape& shape) {
 }
 
 /// For each group of taps the source pixels that meet each of its taps, scaled: [N, groups, source channels, taps of a
-/// group, 16 pixels], zero
-/// (undefined where multiply leaves the pixel out) where there are none. source [N, pixels, channels], scale [N,
-/// channels] or nullptr.
+/// group, 16 pixels]; where there are none zero, or undefined where multiply leaves them out. source [N, pixels,
+/// channels], scale [N, channels] or nullptr.
 Tensor columns_of(const ConvShape& shape, Direction direction, const float* source, const float* scale) {
   const ConvPass pass(shape, direction);
   const std::int64_t channels = pass.source_channels, group = taps_of_group(shape);
