@@ -97,21 +97,7 @@ struct Tile {
     for (const PixelRun& run : runs) {
       const float* g = d_output + run.out * Rows;
       const float* x = input + run.in * width;
-      for (std::int64_t p = 0; p < run.count; ++p, g += Rows, x += stride * width) {
-        Vector row[Vectors];
-#pragma GCC unroll 4
-        for (int v = 0; v < Vectors; ++v) {
-          Vector part = vector_at(x + v * lanes);
-          pin(part);
-          row[v] = part;
-        }
-#pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) {
-          const Vector factor = g[r] - Vector{};
-#pragma GCC unroll 4
-          for (int v = 0; v < Vectors; ++v) d[r][v] += factor * row[v];
-        }
-      }
+      for (std::int64_t p = 0; p < run.count; ++p, g += Rows, x += stride * width) add_products(g, 1, x, d);
     }
   }
 

@@ -2,6 +2,8 @@
 // AVX-512 and several elsewhere.
 #pragma once
 
+#include <cstdint>
+
 namespace omniconv::conv {
 
 inline constexpr int lanes = 16;
@@ -23,6 +25,24 @@ inline void pin([[maybe_unused]] Vector& value) {
 #ifdef __AVX512F__
   asm("" : "+v"(value));
 #endif
+}
+
+/// sums[r] += factors[r · stride] · row [Vectors · 16]: a step of a matrix product whose result stays in registers.
+template <int Rows, int Vectors>
+inline void add_products(const float* factors, std::int64_t stride, const float* row, Vector (&sums)[Rows][Vectors]) {
+  Vector parts[Vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < Vectors; ++v) {
+    Vector part = vector_at(row + v * lanes);
+    pin(part);
+    parts[v] = part;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r) {
+    const Vector factor = factors[r * stride] - Vector{};
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) sums[r][v] += factor * parts[v];
+  }
 }
 
 }  // namespace omniconv::conv

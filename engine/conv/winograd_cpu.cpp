@@ -91,21 +91,7 @@ template <int Vectors>
 void multiply_block(const float* tiles, std::int64_t channels, const float* weights, float* product) {
   constexpr std::int64_t width = Vectors * lanes;
   Vector sums[block_rows][Vectors] = {};
-  for (std::int64_t i = 0; i < channels; ++i, weights += width) {
-    Vector row[Vectors];
-#pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) {
-      Vector part = vector_at(weights + v * lanes);
-      pin(part);
-      row[v] = part;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < block_rows; ++r) {
-      const Vector factor = tiles[r * channels + i] - Vector{};
-#pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sums[r][v] += factor * row[v];
-    }
-  }
+  for (std::int64_t i = 0; i < channels; ++i, weights += width) add_products(tiles + i, channels, weights, sums);
 #pragma GCC unroll 8
   for (int r = 0; r < block_rows; ++r)
 #pragma GCC unroll 2

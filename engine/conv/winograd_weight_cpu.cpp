@@ -72,21 +72,8 @@ void multiply_block(std::int64_t tiles, const float* gradients, std::int64_t out
                     float* sums) {
   constexpr std::int64_t width = Vectors * lanes;
   Vector d[block_rows][Vectors] = {};
-  for (std::int64_t tile = 0; tile < tiles; ++tile, gradients += out, inputs += width) {
-    Vector row[Vectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) {
-      Vector part = vector_at(inputs + v * lanes);
-      pin(part);
-      row[v] = part;
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < block_rows; ++r) {
-      const Vector factor = gradients[r] - Vector{};
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) d[r][v] += factor * row[v];
-    }
-  }
+  for (std::int64_t tile = 0; tile < tiles; ++tile, gradients += out, inputs += width)
+    add_products(gradients, 1, inputs, d);
 #pragma GCC unroll 4
   for (int r = 0; r < block_rows; ++r)
 #pragma GCC unroll 4
