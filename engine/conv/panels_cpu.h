@@ -20,12 +20,13 @@ struct ConvPass {
   std::int64_t pixels() const { return height * width; }
 };
 
-/// A piece of the kernels: target channels (a multiple of 16), neighbouring taps and source channels, from each `first`
-/// on `count` many.
+/// From `first` on `count` many.
+struct Range {
+  std::int64_t first, count;
+};
+
+/// A piece of the kernels: target channels (a multiple of 16), neighbouring taps and source channels.
 struct PanelPiece {
-  struct Range {
-    std::int64_t first, count;
-  };
   Range channels, taps, sources;
 
   std::int64_t size() const { return channels.count * taps.count * sources.count; }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "engine/conv/panels_cpu.h"
 #include "engine/conv/vector_cpu.h"
 
 namespace omniconv::conv::winograd {
@@ -16,11 +17,6 @@ struct PointMatrices {
   std::int64_t rows, columns;
   std::int64_t stride() const { return rows * columns + lanes; }
   std::int64_t count() const { return points * stride(); }
-};
-
-/// From `first` on `count` many.
-struct Range {
-  std::int64_t first, count;
 };
 
 /// Which pixels of a sample [height, width, channels] the tiles of a plane of outputs read.

@@ -17,7 +17,6 @@ using library::parallel_units;
 using library::ThreadScratch;
 using winograd::PointMatrices;
 using winograd::points;
-using winograd::Range;
 using winograd::taps;
 using Attention = AttentionValues<float>;
 
