@@ -41,13 +41,14 @@ class VariedImage {
         right_(v.right),
         mirrored_(v.mirrored) {
     const auto draw = static_cast<std::uint64_t>(index);
-    const PhiloxWords words = Philox(v.seed, v.epoch).words(draw);
+    const std::uint64_t epoch = v.epoch != nullptr ? static_cast<std::uint64_t>(*v.epoch) : 0;
+    const PhiloxWords words = Philox(v.seed, epoch).words(draw);
     if (v.crop) {
       down_ = draw_below(words.word[0], 2 * shape.padding + 1) - shape.padding;
       right_ = draw_below(words.word[1], 2 * shape.padding + 1) - shape.padding;
     }
     if (v.flip == Flip::random) mirrored_ = (words.word[2] & 1) != 0;
-    if (v.flip == Flip::alternating) mirrored_ = ((Philox(v.seed, 0).words(draw).word[2] ^ v.epoch) & 1) != 0;
+    if (v.flip == Flip::alternating) mirrored_ = ((Philox(v.seed, 0).words(draw).word[2] ^ epoch) & 1) != 0;
     if (v.cutout == 0) return;
     // The halves of the last word: centres need few bits.
     cut_top_ = draw_below(words.word[3] & 0xffff0000u, shape.height) - v.cutout / 2;

@@ -33,9 +33,9 @@ struct Variation {
   std::int64_t cutout = 0;  ///< side of a square of the data set's mean colour (0 once normalised), its centre
                             ///< anywhere in the image (DeVries & Taylor 2017); 0: none
   std::uint64_t seed = 0;
-  std::uint64_t epoch = 0;
-  std::int64_t down = 0, right = 0;  ///< without `crop`: from a pixel to the one it shows
-  bool mirrored = false;             ///< with Flip::never
+  const std::int64_t* epoch = nullptr;  ///< [1] on the device: changes between equal launches; nullptr: 0
+  std::int64_t down = 0, right = 0;     ///< without `crop`: from a pixel to the one it shows
+  bool mirrored = false;                ///< with Flip::never
 };
 
 /// How image n is mixed with its partner, image samples - 1 - n of the batch; lies in device memory, as five doubles.

@@ -19,13 +19,16 @@ void finetune(const Model& model, const Dataset& images, const FinetuneRecipe& r
   std::int64_t step = 0;
   for (std::int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
     const auto number = static_cast<std::uint64_t>(epoch);
+    const Tensor device_epoch = Tensor::from_host(std::vector<std::int64_t>{epoch});
     const Tensor order = Tensor::from_host(epoch_order(images.count(), recipe.seed, number, true));
     sgd.set_learning_rate(learning_rate_at(schedule, epoch, 1));
     const DeviceTotals totals;
     for (const BatchRange& range : ranges) {
-      const Batch batch =
-          images.gather(order.view(range.begin, {range.size()}), model.store.precision(),
-                        {.crop = true, .flip = kernels::Flip::random, .seed = recipe.seed, .epoch = number});
+      const Batch batch = images.gather(order.view(range.begin, {range.size()}), model.store.precision(),
+                                        {.crop = true,
+                                         .flip = kernels::Flip::random,
+                                         .seed = recipe.seed,
+                                         .epoch = device_epoch.data<std::int64_t>()});
       model.set_step(step++);
       train_on_batch(model, sgd, batch, totals.data());
     }

@@ -55,9 +55,13 @@ Batch Dataset::gather(const Tensor& indices, DType dtype, const kernels::Variati
   return batch;
 }
 
-Tensor device_mix(const kernels::Mix& mix) {
-  static_assert(sizeof(mix) == 5 * sizeof(double));
-  return Tensor::from_host(std::vector{mix.own_share, mix.top, mix.bottom, mix.left, mix.right});
+Tensor empty_mix() {
+  static_assert(sizeof(kernels::Mix) == 5 * sizeof(double));
+  return Tensor::empty({5}, DType::f64);
+}
+
+void set_mix(const Tensor& target, const kernels::Mix& mix) {
+  target.copy_from_host(&mix);
 }
 
 ImageData load_data(const std::string& data) {

@@ -26,7 +26,7 @@ class Dataset {
   std::int64_t count() const { return labels_.count(); }
   std::int64_t extent() const { return images_.size(2); }  ///< height and width of the images
 
-  /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (device_mix()) is
+  /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (empty_mix()) is
   /// given.
   Batch gather(const Tensor& indices, DType dtype, const kernels::Variation& variation = {},
                const Tensor& mix = {}) const;
@@ -36,8 +36,9 @@ class Dataset {
   Tensor labels_;  // u8 [count]
 };
 
-/// `mix` in device memory: f64 [5].
-Tensor device_mix(const kernels::Mix& mix);
+/// Device memory for a kernels::Mix, f64 [5], and how it is written.
+Tensor empty_mix();
+void set_mix(const Tensor& target, const kernels::Mix& mix);
 
 /// The data set that `data` names: "synthetic", or a folder of CIFAR-10 binary files. @throws Error naming the file.
 ImageData load_data(const std::string& data);

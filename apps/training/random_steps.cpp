@@ -27,15 +27,18 @@ RandomSteps::RandomSteps(const Model& model, const Recipe& recipe, std::int64_t 
       precision_(recipe.precision),
       dataset_(random_images(batch_size, recipe.model)),
       order_(Tensor::from_host(epoch_order(batch_size, 0, 0, true))),
-      sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}) {
+      sgd_(model.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
+      epoch_(Tensor::empty({1}, DType::i64)) {
   sgd_.set_learning_rate(recipe.lr / 100);  // random labels teach nothing, and the numbers shall stay usual ones
   model.set_temperature(recipe.temperature.start);
 }
 
 void RandomSteps::run() {
-  model_.set_step(static_cast<std::int64_t>(step_));
-  const Batch batch =
-      dataset_.gather(order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = step_++});
+  model_.set_step(step_);
+  epoch_.copy_from_host(&step_);
+  ++step_;
+  const Batch batch = dataset_.gather(
+      order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = epoch_.data<std::int64_t>()});
   train_on_batch(model_, sgd_, batch, totals_.data());
 }
 

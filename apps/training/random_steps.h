@@ -25,7 +25,8 @@ class RandomSteps {
   Tensor order_;
   Sgd sgd_;
   DeviceTotals totals_;
-  std::uint64_t step_ = 0;
+  Tensor epoch_;  // i64 [1]: as many as steps
+  std::int64_t step_ = 0;
 };
 
 }  // namespace omniconv

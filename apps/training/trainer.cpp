@@ -66,6 +66,8 @@ Trainer::Trainer(const Recipe& recipe, ImageData data)
       ranges_(batch_ranges(data.train.count(), recipe.batch_size, true)),
       model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
+      epoch_(Tensor::zeros({1}, DType::i64)),
+      mix_(recipe.mixing.enabled() ? empty_mix() : Tensor()),
       losses_(Tensor::zeros({steps_per_epoch()}, model_.store.dtype())) {
   if (recipe.clip_norm > 0) sgd_.clip_gradients(recipe.clip_norm);
   if (!recipe.no_decay.empty() || !recipe.stages.empty())
@@ -134,9 +136,10 @@ void Trainer::for_each_part(std::int64_t finished_steps, const Tensor& order,
   variation.flip = recipe_.augment ? recipe_.flip : kernels::Flip::never;
   variation.cutout = recipe_.cutout;
   variation.seed = seed;
-  variation.epoch = static_cast<std::uint64_t>(finished_steps / steps);
-  const bool mixes = recipe_.mixing.enabled();
-  const Tensor mix = mixes ? device_mix(draw_mix(recipe_.mixing, seed, finished_steps)) : Tensor();
+  const std::int64_t epoch = finished_steps / steps;
+  epoch_.copy_from_host(&epoch);
+  variation.epoch = epoch_.data<std::int64_t>();
+  if (mix_.defined()) set_mix(mix_, draw_mix(recipe_.mixing, seed, finished_steps));
   if (!guard_.defined()) {
     temperature_ = temperature_at(recipe_, finished_steps, steps);
     model_.set_temperature(temperature_);
@@ -149,7 +152,7 @@ void Trainer::for_each_part(std::int64_t finished_steps, const Tensor& order,
   std::int64_t pass = finished_steps * recipe_.accumulate;  // every forward pass drops values of its own
   for (const BatchRange& part : batch_ranges(range.size(), part_size, true)) {
     model_.set_step(pass++);
-    body(train_.gather(order.view(range.begin + part.begin, {part.size()}), recipe_.precision, variation, mix));
+    body(train_.gather(order.view(range.begin + part.begin, {part.size()}), recipe_.precision, variation, mix_));
   }
 }
 

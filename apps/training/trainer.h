@@ -102,6 +102,8 @@ class Trainer {
   std::optional<SafetensorsFile>
       displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
 
+  Tensor epoch_;                  // i64 [1]: that of the next step, from 0
+  Tensor mix_;                    // where images are mixed: the next step's, see set_mix()
   Tensor losses_;                 // [steps per epoch]: each step's loss of the epoch in progress
   std::int64_t seen_steps_ = 0;   // those whose loss was read
   Tensor guard_;                  // with --temperature-guard: one kernels::GuardState, as f64 [5]

@@ -32,13 +32,13 @@ struct Batch {
   std::vector<std::int32_t> labels, other_labels;
 };
 
-Variation crops_and_flips(std::uint64_t seed = 1, std::uint64_t epoch = 0) {
-  return {.crop = true, .flip = Flip::random, .seed = seed, .epoch = epoch};
+Variation crops_and_flips(std::uint64_t seed = 1) {
+  return {.crop = true, .flip = Flip::random, .seed = seed};
 }
 
 template <class T>
 Batch<T> gather(BatchShape shape, const std::vector<std::uint8_t>& images, const std::vector<std::int32_t>& indices,
-                const Variation& variation = {}, const Mix* mix = nullptr) {
+                Variation variation = {}, const Mix* mix = nullptr, std::int64_t epoch = 0) {
   shape.samples = static_cast<std::int64_t>(indices.size());
   const std::int64_t image_size = shape.channels * shape.height * shape.width;
   std::vector<std::uint8_t> labels(images.size() / static_cast<std::size_t>(image_size));
@@ -47,6 +47,8 @@ Batch<T> gather(BatchShape shape, const std::vector<std::uint8_t>& images, const
   const DeviceArray<std::int32_t> device_indices(indices), output_labels(shape.samples), other_labels(shape.samples);
   const DeviceArray<Mix> device_mix(1, mix != nullptr ? *mix : Mix{});
   const DeviceArray<T> output(shape.samples * image_size);
+  const DeviceArray<std::int64_t> device_epoch(1, epoch);
+  variation.epoch = device_epoch;
   kernels::gather_batch<T>(shape, Normalisation{}, device_images, device_labels, device_indices, variation,
                            mix != nullptr ? device_mix.data() : nullptr, output, output_labels, other_labels,
                            main_stream());
@@ -115,19 +117,39 @@ TEST_CASE("an augmented image is a crop of the padded one, mirrored or not, and 
 TEST_CASE("augmentation depends on seed, epoch and image, and not on the place in the batch", KERNEL_TAGS) {
   const BatchShape shape;
   const auto images = some_images(8, shape);
-  const auto one = [&](std::int32_t index, std::uint64_t seed, std::uint64_t epoch) {
-    return gather<float>(shape, images, {index}, crops_and_flips(seed, epoch)).images;
+  const auto one = [&](std::int32_t index, std::uint64_t seed, std::int64_t epoch) {
+    return gather<float>(shape, images, {index}, crops_and_flips(seed), nullptr, epoch).images;
   };
-  const auto batch = gather<float>(shape, images, {7, 3, 5}, crops_and_flips(1, 2));
+  const auto batch = gather<float>(shape, images, {7, 3, 5}, crops_and_flips(1), nullptr, 2);
   const std::size_t size = 3 * 32 * 32;
   CHECK(one(3, 1, 2) == std::vector<float>(batch.images.begin() + size, batch.images.begin() + 2 * size));
   std::set<std::vector<float>> by_epoch, by_seed;
   for (std::uint64_t i = 0; i < 10; ++i) {
-    by_epoch.insert(one(3, 1, i));
+    by_epoch.insert(one(3, 1, static_cast<std::int64_t>(i)));
     by_seed.insert(one(3, i, 2));
   }
   CHECK(by_epoch.size() >= 8);  // of 162 crops two may coincide
   CHECK(by_seed.size() >= 8);
+}
+
+TEST_CASE("a gathering repeated with equal arguments varies by the epoch that lies on the device", KERNEL_TAGS) {
+  BatchShape shape;
+  shape.samples = 3;
+  const std::int64_t size = 3 * 32 * 32;
+  const auto images = some_images(3, shape);
+  const DeviceArray<std::uint8_t> device_images(images), labels(3);
+  const DeviceArray<std::int32_t> indices({2, 0, 1}), output_labels(3);
+  const DeviceArray<std::int64_t> epoch(1, -1);
+  const DeviceArray<float> output(3 * size);
+  Variation variation = crops_and_flips();
+  variation.epoch = epoch;
+  for (const std::int64_t value : {0, 1, 7}) {
+    copy_to_device(epoch, &value, sizeof(value));
+    kernels::gather_batch<float>(shape, Normalisation{}, device_images, labels, indices, variation, nullptr, output,
+                                 output_labels, nullptr, main_stream());
+    CHECK(output.to_host() == gather<float>(shape, images, {2, 0, 1}, crops_and_flips(), nullptr, value).images);
+    if (value != 0) CHECK(output.to_host() != gather<float>(shape, images, {2, 0, 1}, crops_and_flips()).images);
+  }
 }
 
 TEST_CASE("an alternating flip is drawn once and then turns in every epoch", KERNEL_TAGS) {
@@ -137,9 +159,9 @@ TEST_CASE("an alternating flip is drawn once and then turns in every epoch", KER
   std::vector<std::int32_t> indices(count);
   std::iota(indices.begin(), indices.end(), 0);
   std::int64_t mirrored_first = 0;
-  for (std::uint64_t epoch = 0; epoch < 4; ++epoch) {
+  for (std::int64_t epoch = 0; epoch < 4; ++epoch) {
     const auto first = gather<double>(shape, images, indices, {.flip = Flip::alternating, .seed = 3});
-    const auto batch = gather<double>(shape, images, indices, {.flip = Flip::alternating, .seed = 3, .epoch = epoch});
+    const auto batch = gather<double>(shape, images, indices, {.flip = Flip::alternating, .seed = 3}, nullptr, epoch);
     for (std::int64_t n = 0; n < count; ++n) {
       const auto is_mirrored = [&](const Batch<double>& of) {
         const std::vector<double> image(of.images.begin() + n * size, of.images.begin() + (n + 1) * size);
