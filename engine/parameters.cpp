@@ -78,10 +78,11 @@ Variable ParameterStore::add_buffer(ParameterSpec spec, double value) {
   return declare(std::move(spec), Initializer::value(value), false);
 }
 
-std::int64_t* ParameterStore::add_counter(const std::string& name) {
-  const auto [position, added] = counters_.emplace(name, 0);
-  expect(added, "parameters", "expected a new name, got ", name, " twice");
-  return &position->second;
+Variable ParameterStore::add_counter(const std::string& name) {
+  expect(!values_.defined(), "parameters", "expected all declarations before allocate(), got ", name);
+  const auto [position, added] = counters_.emplace(name, Variable::declare(false));
+  expect(added && !index_.contains(name), "parameters", "expected a new name, got ", name, " twice");
+  return position->second;
 }
 
 void ParameterStore::allocate() {
@@ -93,6 +94,9 @@ void ParameterStore::allocate() {
   values_ = Tensor::zeros({parameters}, dtype_);
   gradients_ = Tensor::zeros({parameters}, dtype_);
   buffers_ = Tensor::zeros({buffers}, dtype_);
+  counts_ = Tensor::zeros({static_cast<std::int64_t>(counters_.size())}, DType::i64);
+  std::int64_t counter = 0;
+  for (const auto& [name, variable] : counters_) variable.bind(counts_.view(counter++, {1}), {});
   if (precision_ != dtype_) rounded_ = Tensor::empty({parameters}, precision_);
   for (const Entry& entry : entries_) {
     const Shape& shape = entry.spec.shape;
@@ -178,14 +182,16 @@ std::vector<double> ParameterStore::from_file(const Entry& entry, const HostTens
 std::map<std::string, ParameterStore::FileTensor> ParameterStore::layout() const {
   std::map<std::string, FileTensor> tensors;
   for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, FileTensor{dtype_, entry.spec.file_shape});
-  for (const auto& [name, count] : counters_) tensors.emplace(name, FileTensor{DType::i64, {}});
+  for (const auto& [name, variable] : counters_) tensors.emplace(name, FileTensor{DType::i64, {}});
   return tensors;
 }
 
 std::map<std::string, HostTensor> ParameterStore::state() const {
   std::map<std::string, HostTensor> tensors;
   for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, to_file(entry, entry.variable.value()));
-  for (const auto& [name, count] : counters_) tensors.emplace(name, make_host_tensor(std::vector{count}, {}));
+  const auto counts = counts_.to_host<std::int64_t>();
+  auto count = counts.begin();
+  for (const auto& [name, variable] : counters_) tensors.emplace(name, make_host_tensor(std::vector{*count++}, {}));
   return tensors;
 }
 
@@ -218,16 +224,17 @@ void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors
   // All values are converted before the first is taken over.
   std::vector<std::vector<double>> values;
   for (const Entry& entry : entries_) values.push_back(from_file(entry, tensors.at(entry.spec.name)));
-  std::map<std::string, std::int64_t> counts;
-  for (const auto& [name, count] : counters_) {
+  std::vector<std::int64_t> counts;
+  for (const auto& [name, variable] : counters_) {
+    counts.push_back(0);
     const auto found = tensors.find(name);
     if (found == tensors.end()) continue;
     expect(element_count(found->second.shape) == 1, "checkpoint", source, ": expected ", name,
            " to be a scalar, got shape ", found->second.shape);
-    counts[name] = counter_value(found->second, name);
+    counts.back() = counter_value(found->second, name);
   }
   for (std::size_t i = 0; i < entries_.size(); ++i) write_values(entries_[i].variable.value(), values[i]);
-  for (auto& [name, count] : counters_) count = counts.contains(name) ? counts[name] : 0;
+  counts_.copy_from_host(counts.data());
   round_values();
 }
 

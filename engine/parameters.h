@@ -44,8 +44,8 @@ class ParameterStore {
   /// @throws Error if the name is taken or allocate() was called.
   Variable add_parameter(ParameterSpec spec, Initializer initializer);
   Variable add_buffer(ParameterSpec spec, double value);
-  /// Declares a count of finished training batches ("num_batches_tracked"); kept on the host, i64 in files.
-  std::int64_t* add_counter(const std::string& name);
+  /// Declares a count of finished training batches ("num_batches_tracked"), i64 [1]; otherwise as add_buffer().
+  Variable add_counter(const std::string& name);
 
   /// Lays everything out in arenas and draws the initial values. Called once, after all declarations.
   void allocate();
@@ -110,8 +110,8 @@ class ParameterStore {
   std::uint64_t seed_;
   std::vector<Entry> entries_;
   std::map<std::string, std::size_t> index_;
-  std::map<std::string, std::int64_t> counters_;
-  Tensor values_, gradients_, buffers_;
+  std::map<std::string, Variable> counters_;  // their values are in order in counts_
+  Tensor values_, gradients_, buffers_, counts_;
   Tensor rounded_;  // the values in 16 bits, where the precision is that
 };
 

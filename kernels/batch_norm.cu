@@ -81,6 +81,7 @@ struct Statistics {
   double epsilon, momentum;
   const Value* partial;
   Value *mean, *rstd, *running_mean, *running_var;
+  std::int64_t* batches;
 };
 
 /// The moments of all chunks together, which are the rows of `cut`, and what follows from them.
@@ -108,6 +109,7 @@ OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<Value> s) {
     s.running_mean[c] += static_cast<Value>(s.momentum * (moments.mean[i] - s.running_mean[c]));
     s.running_var[c] += static_cast<Value>(s.momentum * (unbiased - s.running_var[c]));
   }
+  if (place.column == 0 && s.batches != nullptr) ++*s.batches;
 }
 
 template <class T>
@@ -234,13 +236,13 @@ std::int64_t batch_norm_workspace(const BatchNormShape& shape) {
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
                            compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
-                           double momentum, compute_type_t<T>* workspace, Stream stream) {
+                           std::int64_t* batches, double momentum, compute_type_t<T>* workspace, Stream stream) {
   using Value = compute_type_t<T>;
   check_shape(shape);
   expect(shape.rows >= 2, "batch_norm", "expected at least 2 rows to take statistics of, got ", shape.rows);
   const ColumnCut cut = cut_columns<T>(1, shape.rows, shape.channels);
-  const Statistics<Value> statistics{shape.rows, cut.chunk_rows, shape.epsilon, momentum,   workspace,
-                                     mean,       rstd,           running_mean,  running_var};
+  const Statistics<Value> statistics{shape.rows, cut.chunk_rows, shape.epsilon, momentum,    workspace,
+                                     mean,       rstd,           running_mean,  running_var, batches};
   with_column_width<T>(shape.channels, {input}, [&](auto width) {
     constexpr int W = width;
     launch_on_columns<W, Moments<W>>(chunk_moments<T, W>, cut, stream, input, workspace);
@@ -302,7 +304,8 @@ template void batch_norm_use_running(const BatchNormShape&, const double*, const
 #define OMNICONV_INSTANTIATE(T)                                                                                    \
   template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                            \
   template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,     \
-                                      compute_type_t<T>*, compute_type_t<T>*, double, compute_type_t<T>*, Stream); \
+                                      compute_type_t<T>*, compute_type_t<T>*, std::int64_t*, double,               \
+                                      compute_type_t<T>*, Stream);                                                 \
   template void batch_norm_apply(const BatchNormShape&, const T*, const T*, const compute_type_t<T>*,              \
                                  const compute_type_t<T>*, const compute_type_t<T>*, const compute_type_t<T>*, T*, \
                                  Stream);                                                                          \

@@ -28,11 +28,11 @@ template <class T>
 std::int64_t batch_norm_workspace(const BatchNormShape& shape);
 
 /// Mean and rstd of the rows of input [M, C] into mean [C] and rstd [C]; running_mean, running_var [C] move towards
-/// them: running += momentum · (batch - running). Needs M >= 2.
+/// them: running += momentum · (batch - running). `batches` [1], or nullptr, counts how often they did. Needs M >= 2.
 template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
                            compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
-                           double momentum, compute_type_t<T>* workspace, Stream stream);
+                           std::int64_t* batches, double momentum, compute_type_t<T>* workspace, Stream stream);
 
 /// mean = running_mean, rstd = (running_var + eps)^(-1/2), for evaluation. f32 or f64.
 template <class T>

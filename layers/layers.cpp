@@ -74,7 +74,7 @@ Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, 
   ops::BatchNormMode mode;
   mode.batch_statistics = pass.training && !frozen;
   mode.relu = relu;
-  if (mode.batch_statistics) ++*batches_tracked_;
+  mode.batches_tracked = batches_tracked_.value();
   pass.tape.enter(prefix_);
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
 }

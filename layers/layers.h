@@ -86,8 +86,7 @@ class BatchNorm {
 
  private:
   std::string prefix_;
-  Variable gamma_, beta_, running_mean_, running_var_;
-  std::int64_t* batches_tracked_;
+  Variable gamma_, beta_, running_mean_, running_var_, batches_tracked_;
 };
 
 /// output [N, O] = input [N, I] · weightᵀ + bias; weight N(0, deviation), bias 0.

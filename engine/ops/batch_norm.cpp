@@ -29,7 +29,8 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
     if (mode.batch_statistics) {
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::batch_norm_statistics(shape, input.value().data<T>(), mean.data<Value>(), rstd.data<Value>(),
-                                     running_mean.data<Value>(), running_var.data<Value>(), mode.momentum,
+                                     running_mean.data<Value>(), running_var.data<Value>(),
+                                     mode.batches_tracked.data_or_null<std::int64_t>(), mode.momentum,
                                      workspace.data<Value>(), main_stream());
     } else {
       kernels::batch_norm_use_running(shape, running_mean.data<Value>(), running_var.data<Value>(), mean.data<Value>(),

@@ -39,7 +39,8 @@ struct BatchNormMode {
   bool batch_statistics = true;  ///< those of the batch (and the running ones move), or the running ones
   double momentum = 0.1;
   double epsilon = 1e-5;
-  bool relu = false;  ///< relu(norm + residual)
+  bool relu = false;            ///< relu(norm + residual)
+  Tensor batches_tracked = {};  ///< i64 [1], or nothing: counts how often the running ones moved
 };
 
 /// Batch norm over all axes but the last, with fused residual add and ReLU. input [..., C], residual like input or

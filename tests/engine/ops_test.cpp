@@ -118,12 +118,26 @@ TEST_CASE("batch norm moves the running statistics as PyTorch does", "[ops]") {
   const Tensor running_mean = Tensor::from_host(std::vector<double>{1}),
                running_var = Tensor::from_host(std::vector<double>{2});
   const Variable gamma(Tensor::from_host(std::vector<double>{1})), beta(Tensor::from_host(std::vector<double>{0}));
+  const Tensor batches = Tensor::from_host(std::vector<std::int64_t>{41});
   Tape tape(false);
-  ops::batch_norm(tape, {}, input, {}, gamma, beta, running_mean, running_var);
+  ops::batch_norm(tape, {.batches_tracked = batches}, input, {}, gamma, beta, running_mean, running_var);
+  CHECK(batches.to_host<std::int64_t>() == std::vector<std::int64_t>{42});
   test::require_close(running_mean.to_doubles(), std::vector<double>{0.9 * 1 + 0.1 * 3},
                       test::Tolerance::rounding<double>());
   test::require_close(running_var.to_doubles(), std::vector<double>{0.9 * 2 + 0.1 * 7},
                       test::Tolerance::rounding<double>());
+  ops::batch_norm(tape, {.batch_statistics = false, .batches_tracked = batches}, input, {}, gamma, beta, running_mean,
+                  running_var);
+  CHECK(batches.to_host<std::int64_t>() == std::vector<std::int64_t>{42});
+}
+
+TEST_CASE("batch norm counts a batch once, however many channels and rows it has", "[ops]") {
+  const Variable input = variable({3, 5, 7, 70}, 11), gamma = variable({70}, 12), beta = variable({70}, 13);
+  const Tensor mean = Tensor::zeros({70}, DType::f64), var = Tensor::zeros({70}, DType::f64);
+  const Tensor batches = Tensor::zeros({1}, DType::i64);
+  Tape tape(false);
+  for (int i = 0; i < 2; ++i) ops::batch_norm(tape, {.batches_tracked = batches}, input, {}, gamma, beta, mean, var);
+  CHECK(batches.to_host<std::int64_t>() == std::vector<std::int64_t>{2});
 }
 
 TEST_CASE("gradient of layer norm", "[ops]") {

@@ -35,7 +35,7 @@ struct Norm {
       : Norm(of_shape, uniform_values<Value>(of_shape.channels, 11), uniform_values<Value>(of_shape.channels, 12)) {}
 
   void take_statistics(const DeviceArray<T>& input) const {
-    kernels::batch_norm_statistics<T>(shape, input, mean, rstd, running_mean, running_var, 0.1, workspace,
+    kernels::batch_norm_statistics<T>(shape, input, mean, rstd, running_mean, running_var, nullptr, 0.1, workspace,
                                       main_stream());
   }
   void use_running() const {
@@ -308,7 +308,8 @@ TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_T
 
 TEST_CASE("the norm refuses impossible shapes", "[kernels]") {
   const auto statistics = [](BatchNormShape shape) {
-    kernels::batch_norm_statistics<float>(shape, nullptr, nullptr, nullptr, nullptr, nullptr, 0.1, nullptr, {});
+    kernels::batch_norm_statistics<float>(shape, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0.1, nullptr,
+                                          {});
   };
   CHECK_THROWS_WITH(statistics({1, 16}), "[batch_norm] expected at least 2 rows to take statistics of, got 1");
   CHECK_THROWS_WITH(statistics({0, 16}), "[batch_norm] expected at least 1 row, got 0");
