@@ -13,6 +13,7 @@
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #include "engine/conv/streamed_cpu.h"
+#include "engine/conv/streamed_weight_cpu.h"
 #include "engine/conv/winograd_cpu.h"
 #include "engine/conv/winograd_weight_cpu.h"
 #endif
@@ -181,6 +182,8 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
       blocked_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
+    if (algorithm == Algorithm::streamed)
+      streamed_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
     if (algorithm == Algorithm::winograd)
       winograd_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
   }

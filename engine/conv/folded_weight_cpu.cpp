@@ -282,13 +282,15 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
 
 void folded_weight_gradient(const ConvShape& shape, const Attention& attention, const float* input, const float* weight,
                             const float* d_output, float* d_weight, bool accumulate, float* weighted_kst) {
-  // Sixteen accumulators each: enough to hide the latency of an FMA, few enough for the registers. Where a sample has
-  // few pixels, folding costs as much as multiplying: two samples at a time then share its reads and writes.
+  // Sixteen accumulators each: enough to hide the latency of an FMA, few enough for the registers. Where 64 channels of
+  // a sample's input are too many for the first-level cache, more rows share what is read of it. Where a sample has few
+  // pixels, folding costs as much as multiplying: two samples at a time then share its reads and writes.
+  const bool spills = shape.in_pixels() * 4 * lanes * static_cast<std::int64_t>(sizeof(float)) > first_level_bytes;
   const bool pairs = shape.out_pixels() <= 64 && (attention.spatial || attention.kernel);
-  const auto compute = shape.in_channels <= lanes       ? folded_gradient<16, 1, 1>
-                       : shape.in_channels <= 2 * lanes ? folded_gradient<8, 2, 1>
-                       : pairs                          ? folded_gradient<2, 4, 2>
-                                                        : folded_gradient<4, 4, 1>;
+  const auto compute = shape.in_channels <= lanes                 ? folded_gradient<16, 1, 1>
+                       : shape.in_channels <= 2 * lanes || spills ? folded_gradient<8, 2, 1>
+                       : pairs                                    ? folded_gradient<2, 4, 2>
+                                                                  : folded_gradient<4, 4, 1>;
   compute(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kst);
 }
 

@@ -89,4 +89,18 @@ Tensor pack_panels(const ConvShape& shape, Direction direction, std::int64_t wid
   return packed;
 }
 
+Tensor channel_major(std::int64_t samples, std::int64_t pixels, std::int64_t channels, const float* activations,
+                     const float* scale) {
+  const Tensor result = Tensor::empty({samples, channels, pixels}, DType::f32);
+  library::parallel_units(samples, [&](std::int64_t n) {
+    float* to = result.data<float>() + n * channels * pixels;
+    for (std::int64_t p = 0; p < pixels; p += lanes)
+      transpose(activations + (n * pixels + p) * channels, channels, channels, to + p, pixels);
+    if (!scale) return;
+    for (std::int64_t i = 0; i < channels; ++i)
+      for (std::int64_t p = 0; p < pixels; ++p) to[i * pixels + p] *= scale[n * channels + i];
+  });
+  return result;
+}
+
 }  // namespace omniconv::conv

@@ -40,4 +40,9 @@ void pack_piece(const ConvShape& shape, Direction direction, const PanelPiece& p
 Tensor pack_panels(const ConvShape& shape, Direction direction, std::int64_t width, std::int64_t taps,
                    std::int64_t kernels, const float* weight);
 
+/// Activations [N, pixels, channels] ⊙ scale [N, channels], unless nullptr, as [N, channels, pixels]. Pixels are a
+/// multiple of 16.
+Tensor channel_major(std::int64_t samples, std::int64_t pixels, std::int64_t channels, const float* activations,
+                     const float* scale);
+
 }  // namespace omniconv::conv

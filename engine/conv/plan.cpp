@@ -8,6 +8,7 @@
 #include "kernels/od_conv_summed_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/streamed_cpu.h"
+#include "engine/conv/streamed_weight_cpu.h"
 #include "engine/conv/winograd_cpu.h"
 #endif
 
@@ -85,7 +86,9 @@ bool takes(Algorithm algorithm, const Problem& problem) {
   if (!is_available(algorithm, problem.dtype)) return false;
 #if !OMNICONV_CUDA
   if (algorithm == Algorithm::winograd) return winograd_takes(problem.shape);
-  if (algorithm == Algorithm::streamed) return streams(problem.shape, problem.kernels, problem.direction);
+  if (algorithm == Algorithm::streamed)
+    return problem.direction == Direction::weight_gradient ? streams_weight_gradient(problem.shape, problem.kernels)
+                                                           : streams(problem.shape, problem.kernels, problem.direction);
 #endif
   if (algorithm == Algorithm::tensor_core_summed) return kernels::od_conv_summed_mma_takes(problem.shape);
   if (algorithm != Algorithm::tensor_core) return true;
@@ -130,7 +133,10 @@ Plan default_plan(const Problem& problem) {
   if (!is_available(Algorithm::blocked, dtype))
     return {Algorithm::tiled, OMNICONV_CUDA ? "plain FMA: no tensor cores in this type" : "the library has no f64"};
   if (pays(Algorithm::streamed, problem))
-    return {Algorithm::streamed, "few pixels: each vector of the aggregate meets all of them in registers"};
+    return {Algorithm::streamed,
+            direction == Direction::weight_gradient
+                ? "few pixels: they stay in registers while a sample's gradients pass and are folded"
+                : "few pixels: each vector of the aggregate meets all of them in registers"};
   if (pays(Algorithm::winograd, problem))
     return {Algorithm::winograd, "3x3 of stride 1: 16 products for 4 outputs instead of 36"};
   // Measured at 32 samples of 4x4 pixels: C takes six tenths of B's time with one kernel, one and a half times with

@@ -7,6 +7,7 @@
 
 #include "engine/conv/attention_parts_cpu.h"
 #include "engine/conv/panels_cpu.h"
+#include "engine/conv/streamed_window_cpu.h"
 #include "engine/conv/target_cpu.h"
 #include "engine/library/parallel_cpu.h"
 
@@ -18,36 +19,30 @@ using library::parallel_units;
 using library::ThreadScratch;
 using Attention = AttentionValues<float>;
 
-constexpr int most_pixels = 16;
-constexpr int most_kernels = 4;
 constexpr std::int64_t samples_per_unit = 32;
 // Source channels whose kernels stay in the first-level cache while the samples of a unit pass.
 constexpr std::int64_t block_channels = 32;
 
-/// For a tap the pixels of a result that it contributes to, a bit each.
-using Pixels = unsigned;
-constexpr Pixels all_pixels = (1u << most_pixels) - 1;
-
 // How far ahead kernels are asked for that are read from memory once: the machine foresees them to the next page only.
 constexpr int floats_ahead = 768;
 
-/// sums [16 pixels, 16 channels] += Σ_i (Σ_k q_k ⊙ W_k) x of one group of taps, which reach `Reached` each. Kernels and
-/// columns [channels, taps of the group, 16]; q of the first kernel begins at shares, that of the next `share_stride`
-/// later.
-template <int Kernels, int Ahead, Pixels... Reached>
+/// sums [16 pixels, 16 channels] += Σ_i (Σ_k q_k ⊙ W_k) x of a group of taps. Kernels [channels, taps of the group,
+/// 16], columns [channels, pixels of the window]; q of the first kernel begins at shares, that of the next
+/// `share_stride` later.
+template <int Kernels, int Ahead, Window window, Tap... Group>
 void multiply(std::int64_t channels, const float* columns, const float* packed, std::int64_t stride,
               const float* shares, std::int64_t share_stride, float* sums) {
-  constexpr int taps = sizeof...(Reached);
-  constexpr Pixels reached[taps] = {Reached...};
+  constexpr int taps = sizeof...(Group);
+  constexpr Tap group[taps] = {Group...};
   Vector q[taps][Kernels];
   for (int t = 0; t < taps; ++t)
     for (int k = 0; k < Kernels; ++k) q[t][k] = shares[k * share_stride + t] - Vector{};
   Vector local[most_pixels];  // in registers
 #pragma GCC unroll 16
   for (int p = 0; p < most_pixels; ++p) local[p] = vector_at(sums + p * lanes);
-  for (std::int64_t i = 0; i < channels; ++i)
+  for (std::int64_t i = 0; i < channels; ++i, columns += window.pixels())
 #pragma GCC unroll 3
-    for (int t = 0; t < taps; ++t, packed += lanes, columns += most_pixels) {
+    for (int t = 0; t < taps; ++t, packed += lanes) {
       if (Ahead > 0)
         for (int k = 0; k < Kernels; ++k) __builtin_prefetch(packed + k * stride + Ahead, 0, 2);
       Vector weights = q[t][0] * vector_at(packed);
@@ -55,68 +50,78 @@ void multiply(std::int64_t channels, const float* columns, const float* packed, 
       for (int k = 1; k < Kernels; ++k) weights += q[t][k] * vector_at(packed + k * stride);
 #pragma GCC unroll 16
       for (int p = 0; p < most_pixels; ++p)
-        if (reached[t] >> p & 1) local[p] += weights * columns[p];
+        if (group[t].reaches(window, p)) local[p] += weights * columns[group[t].source(window, p)];
     }
 #pragma GCC unroll 16
   for (int p = 0; p < most_pixels; ++p) vector_at(sums + p * lanes) = local[p];
 }
 
-/// The pixels of a 4x4 result whose neighbour `down` and `right` of them exists.
-constexpr Pixels with_neighbour(int down, int right) {
-  Pixels pixels = 0;
-  for (int h = 0; h < 4; ++h)
-    for (int w = 0; w < 4; ++w)
-      if (h + down >= 0 && h + down < 4 && w + right >= 0 && w + right < 4) pixels |= 1u << (h * 4 + w);
-  return pixels;
-}
-
 using Multiply = void (*)(std::int64_t, const float*, const float*, std::int64_t, const float*, std::int64_t, float*);
+using ByGroup = std::array<Multiply, 3>;
 
-/// multiply for each row of taps of a 3x3 kernel on 4x4 pixels, and for any tap of any kernel. A tap above reads the
-/// neighbour above: for Sign = -1, the data gradient, the one below.
-template <int Kernels, int Sign, int Ahead>
-constexpr std::array<Multiply, 4> multiplies = {
-    multiply<Kernels, Ahead, with_neighbour(-Sign, -Sign), with_neighbour(-Sign, 0), with_neighbour(-Sign, Sign)>,
-    multiply<Kernels, Ahead, with_neighbour(0, -Sign), with_neighbour(0, 0), with_neighbour(0, Sign)>,
-    multiply<Kernels, Ahead, with_neighbour(Sign, -Sign), with_neighbour(Sign, 0), with_neighbour(Sign, Sign)>,
-    multiply<Kernels, Ahead, all_pixels>,
+/// multiply for each row of taps of a 3x3 kernel. A tap above reads the neighbour above: for Sign = -1, the data
+/// gradient, the one below.
+template <int Kernels, Window window, int Sign, int Ahead>
+constexpr ByGroup rows_of_taps = {
+    multiply<Kernels, Ahead, window, Tap{-Sign, -Sign}, Tap{-Sign, 0}, Tap{-Sign, Sign}>,
+    multiply<Kernels, Ahead, window, Tap{0, -Sign}, Tap{0, 0}, Tap{0, Sign}>,
+    multiply<Kernels, Ahead, window, Tap{Sign, -Sign}, Tap{Sign, 0}, Tap{Sign, Sign}>,
 };
-template <int Sign, int Ahead>
-constexpr std::array<std::array<Multiply, 4>, most_kernels> by_kernels = {
-    multiplies<1, Sign, Ahead>, multiplies<2, Sign, Ahead>, multiplies<3, Sign, Ahead>, multiplies<4, Sign, Ahead>};
+/// multiply for any tap of any kernel, whose columns are those of the result.
+template <int Kernels, int Ahead>
+constexpr ByGroup single_tap = {multiply<Kernels, Ahead, same_extent, Tap{0, 0}>};
 
-/// What the shape allows to unroll.
-bool is_3x3_on_4x4(const ConvShape& shape) {
-  return shape.kernel_height == 3 && shape.kernel_width == 3 && shape.height == 4 && shape.width == 4 &&
-         shape.params == Conv2dParams{1, 1, 1, 1};
+template <Window window, int Sign, int Ahead>
+constexpr std::array<ByGroup, most_kernels> unrolled = {
+    rows_of_taps<1, window, Sign, Ahead>, rows_of_taps<2, window, Sign, Ahead>, rows_of_taps<3, window, Sign, Ahead>,
+    rows_of_taps<4, window, Sign, Ahead>};
+template <int Ahead>
+constexpr std::array<ByGroup, most_kernels> general = {single_tap<1, Ahead>, single_tap<2, Ahead>, single_tap<3, Ahead>,
+                                                       single_tap<4, Ahead>};
+
+std::int64_t taps_of_group(const std::optional<Window>& window) {
+  return window ? 3 : 1;
 }
 
-std::int64_t taps_of_group(const ConvShape& shape) {
-  return is_3x3_on_4x4(shape) ? 3 : 1;
+const ByGroup& multiplies(const std::optional<Window>& window, Direction direction, std::int64_t kernels, bool ahead) {
+  const auto k = static_cast<std::size_t>(kernels - 1);
+  if (!window) return (ahead ? general<floats_ahead> : general<0>)[k];
+  if (direction == Direction::data_gradient) return unrolled<same_extent, -1, 0>[k];
+  if (*window == same_extent) return (ahead ? unrolled<same_extent, 1, floats_ahead> : unrolled<same_extent, 1, 0>)[k];
+  return (ahead ? unrolled<twice_the_extent, 1, floats_ahead> : unrolled<twice_the_extent, 1, 0>)[k];
 }
 
-/// For each group of taps the source pixels that meet each of its taps, scaled: [N, groups, source channels, taps of a
-/// group, 16 pixels]; where there are none zero, or undefined where multiply leaves them out. source [N, pixels,
-/// channels], scale [N, channels] or nullptr.
-Tensor columns_of(const ConvShape& shape, Direction direction, const float* source, const float* scale) {
+/// The source, scaled, as multiply reads it. source [N, pixels, channels], scale [N, channels] or nullptr.
+struct Columns {
+  Tensor values;  // [N, groups or 1, source channels, pixels]
+  std::int64_t group_stride, sample_stride;
+
+  const float* at(std::int64_t n, std::int64_t group) const {
+    return values.data<float>() + n * sample_stride + group * group_stride;
+  }
+};
+
+Columns columns_of(const ConvShape& shape, Direction direction, const float* source, const float* scale) {
   const ConvPass pass(shape, direction);
-  const std::int64_t channels = pass.source_channels, group = taps_of_group(shape);
-  const std::int64_t groups = shape.taps() / group, tap_stride = group * most_pixels;
-  const Tensor columns = Tensor::empty({shape.samples, groups, channels, group, most_pixels}, DType::f32);
+  const std::int64_t channels = pass.source_channels;
+  if (window_of(shape, direction))  // all pixels; multiply knows which of them meet
+    return {channel_major(shape.samples, pass.source_pixels(), channels, source, scale), 0,
+            channels * pass.source_pixels()};
+
+  const std::int64_t taps = shape.taps(), stride = channels * most_pixels;
+  Columns columns{Tensor::zeros({shape.samples, taps, channels, most_pixels}, DType::f32), stride, taps * stride};
   const std::vector<std::vector<PixelRun>> runs = pixel_runs(shape);
-  parallel_units(shape.samples * groups, [&](std::int64_t index) {
-    const std::int64_t n = index / groups;
-    const float* factors = scale ? scale + n * channels : nullptr;
-    float* first = columns.data<float>() + index * channels * tap_stride;
-    if (!is_3x3_on_4x4(shape)) std::fill_n(first, channels * tap_stride, 0.0f);  // else read only where there is one
-    for (std::int64_t t = 0; t < group; ++t, first += most_pixels)
-      for (const PixelRun& run : runs[static_cast<std::size_t>(index % groups * group + t)])
-        for (std::int64_t j = 0; j < run.count; ++j) {
-          std::int64_t from = run.in + j * shape.params.stride, to = run.out + j;
-          if (direction == Direction::data_gradient) std::swap(from, to);
-          const float* x = source + (n * pass.source_pixels() + from) * channels;
-          for (std::int64_t i = 0; i < channels; ++i) first[i * tap_stride + to] = factors ? x[i] * factors[i] : x[i];
-        }
+  parallel_units(shape.samples * taps, [&](std::int64_t index) {
+    const std::int64_t n = index / taps;
+    float* first = columns.values.data<float>() + index * stride;
+    for (const PixelRun& run : runs[static_cast<std::size_t>(index % taps)])
+      for (std::int64_t j = 0; j < run.count; ++j) {
+        std::int64_t from = run.in + j * shape.params.stride, to = run.out + j;
+        if (direction == Direction::data_gradient) std::swap(from, to);
+        const float* x = source + (n * pass.source_pixels() + from) * channels;
+        const float* factors = scale ? scale + n * channels : nullptr;
+        for (std::int64_t i = 0; i < channels; ++i) first[i * most_pixels + to] = factors ? x[i] * factors[i] : x[i];
+      }
   });
   return columns;
 }
@@ -127,18 +132,17 @@ struct Kernels {
   const float* packed;
 };
 
-void stream(const ConvShape& shape, Direction direction, const Attention& attention, const Tensor& columns,
+void stream(const ConvShape& shape, Direction direction, const Attention& attention, const Columns& columns,
             const Kernels& of, const Target& target) {
   const ConvPass pass(shape, direction);
+  const std::optional<Window> window = window_of(shape, direction);
   const std::int64_t kernels = attention.kernels, channels = pass.source_channels, taps = shape.taps();
-  const std::int64_t panels = pass.channels / lanes, group = taps_of_group(shape);
-  const std::int64_t panel_count = taps * channels * lanes, columns_count = columns.count() / shape.samples;
+  const std::int64_t panels = pass.channels / lanes, group = taps_of_group(window);
+  const std::int64_t panel_count = taps * channels * lanes;
+  const std::int64_t column_count = window ? window->pixels() : most_pixels;
   const std::int64_t units = (shape.samples + samples_per_unit - 1) / samples_per_unit;
   const std::vector<float> shares = all_shares(shape, attention);
-  const auto& of_direction = direction == Direction::data_gradient ? by_kernels<-1, 0>
-                             : of.packed                           ? by_kernels<1, floats_ahead>
-                                                                   : by_kernels<1, 0>;
-  const std::array<Multiply, 4>& multiply = of_direction[static_cast<std::size_t>(kernels - 1)];
+  const ByGroup& multiply = multiplies(window, direction, kernels, of.packed != nullptr);
 
   parallel_units(panels * units, [&](std::int64_t unit) {
     const std::int64_t panel = unit / units, first = unit % units * samples_per_unit;
@@ -161,8 +165,8 @@ void stream(const ConvShape& shape, Direction direction, const Attention& attent
             pack_piece(shape, direction, piece, of.weight + k * shape.weight_count(), block + k * stride);
         }
         for (std::int64_t n = first; n < last; ++n)
-          multiply[static_cast<std::size_t>(group == 3 ? g : 3)](
-              piece.sources.count, columns.data<float>() + n * columns_count + row * most_pixels, weights, stride,
+          multiply[static_cast<std::size_t>(window ? g : 0)](
+              piece.sources.count, columns.at(n, g) + i * column_count, weights, stride,
               shares.data() + n * kernels * taps + g * group, taps, sums + (n - first) * sum_count);
       }
     for (std::int64_t n = first; n < last; ++n) {
@@ -178,12 +182,13 @@ void stream(const ConvShape& shape, Direction direction, const Attention& attent
 
 bool streams(const ConvShape& shape, std::int64_t kernels, Direction direction) {
   const ConvPass pass(shape, direction);
-  return direction != Direction::weight_gradient && shape.params.groups == 1 && pass.pixels() <= most_pixels &&
-         pass.channels % lanes == 0 && kernels >= 1 && kernels <= most_kernels;
+  return shape.params.groups == 1 && pass.pixels() <= most_pixels && pass.channels % lanes == 0 && kernels >= 1 &&
+         kernels <= most_kernels;
 }
 
 Tensor pack_streamed(const ConvShape& shape, std::int64_t kernels, const float* weight) {
-  return pack_panels(shape, Direction::forward, lanes, taps_of_group(shape), kernels, weight);
+  return pack_panels(shape, Direction::forward, lanes, taps_of_group(window_of(shape, Direction::forward)), kernels,
+                     weight);
 }
 
 void streamed_forward(const ConvShape& shape, const Attention& attention, const float* input, const Tensor& packed,

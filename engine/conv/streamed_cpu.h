@@ -20,7 +20,7 @@ inline constexpr bool streaming_pays = false;
 #endif
 
 /// Whether the functions below compute this: results of at most 16 pixels with channels in multiples of 16, at most 4
-/// kernels, one group; not the weight gradient.
+/// kernels, one group. `direction` is not the weight gradient.
 bool streams(const ConvShape& shape, std::int64_t kernels, Direction direction);
 
 /// The kernels [K, O, R, S, I] in the order in which streamed_forward reads them, for any number of samples.
