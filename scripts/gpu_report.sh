@@ -49,6 +49,26 @@ quoted() {
   printf '```\n%s\n```\n\n' "$(tail -n "${2:-12}" "$work/$1.txt")"
 }
 
+# watched NAME COMMAND...: a step during which the share of time that a kernel runs is sampled into $work/NAME.busy.
+watched() {
+  local sampler result=0
+  : >"$work/$1.busy"
+  nvidia-smi --query-gpu=utilization.gpu --format=csv,noheader,nounits --id=0 --loop-ms=200 >"$work/$1.busy" 2>&1 &
+  sampler=$!
+  step "$@" || result=$?
+  kill "$sampler" 2>/dev/null || true
+  wait "$sampler" 2>/dev/null || true
+  return "$result"
+}
+# busy NAME: their mean, from the first sample at work to the last: without start-up and end.
+busy() {
+  awk '$1 ~ /^[0-9]+$/ { share[++n] = $1; if ($1 >= 50) { if (!first) first = n; last = n } }
+       END { if (!first) { print "not sampled"; exit }
+             for (i = first; i <= last; ++i) sum += share[i]
+             printf "%.1f %% (mean of %d samples, nvidia-smi)\n", sum / (last - first + 1), last - first + 1 }' \
+    "$work/$1.busy"
+}
+
 omniconv_install "${omniconv_packages[@]}"
 step build omniconv_build cuda || { cat "$work/build.txt" >&2; exit 1; }
 omniconv=build/cuda/omniconv
@@ -97,12 +117,12 @@ omniconv=build/cuda/omniconv
 {
   echo "## Training"
   echo
-  echo "od_resnet18, K = 4, batch 128, two epochs on $([ "$data" = synthetic ] && echo "synthetic images" || echo "CIFAR-10")."
+  echo "od_resnet18, K = 4, batch 128, ten epochs on $([ "$data" = synthetic ] && echo "synthetic images" || echo "CIFAR-10")."
   echo
   for precision in f32 bf16; do
-    if step "train-$precision" "$omniconv" train --data "$data" --attention-init zero --temperature 1 --epochs 2 \
+    if watched "train-$precision" "$omniconv" train --data "$data" --attention-init zero --temperature 1 --epochs 10 \
       --precision "$precision" --out "$work/run-$precision"; then
-      echo "$precision:"
+      echo "$precision, the GPU busy $(busy "train-$precision"):"
       quoted "train-$precision"
     else
       echo "$precision: failed."

@@ -115,7 +115,8 @@ Plan tensor_core_plan(const Problem& problem) {
 /// Whether the vectors of this machine are wide enough for it, and the shape one that gains.
 bool pays(Algorithm algorithm, const Problem& problem) {
   if (!takes(algorithm, problem)) return false;
-  if (algorithm == Algorithm::streamed) return streaming_pays && problem.kernels > 1;
+  if (algorithm == Algorithm::streamed)
+    return streaming_pays && (problem.kernels > 1 || problem.direction == Direction::weight_gradient);
   const std::int64_t pixels = problem.shape.out_pixels();
   return winograd_pays && (problem.kernels == 0 || pixels >= many_pixels) && pixels <= most_pixels;
 }
