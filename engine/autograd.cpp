@@ -51,6 +51,18 @@ Tensor Variable::grad() const {
   return defined() && node_->has_gradient ? node_->gradient : Tensor();
 }
 
+Variable Variable::pool() const {
+  return defined() ? Variable(node_->pool) : Variable();
+}
+
+void Variable::attach_pool(Tensor pool) const {
+  node_->pool = Variable(std::move(pool), requires_grad()).node_;
+}
+
+Tensor Variable::Node::take_gradient() {
+  return std::exchange(has_gradient, false) ? std::exchange(gradient, Tensor()) : Tensor();
+}
+
 void Variable::begin_gradient() const {
   node_->has_gradient = false;
 }
@@ -68,6 +80,12 @@ bool Tape::needs_backward(std::initializer_list<const Variable*> inputs) const {
 }
 
 Variable Tape::record(std::string operation, Tensor output, Backward backward) {
+  return record(
+      std::move(operation), std::move(output),
+      BackwardWithPool([backward = std::move(backward)](const Arriving& arriving) { backward(arriving.d_output); }));
+}
+
+Variable Tape::record(std::string operation, Tensor output, BackwardWithPool backward) {
   Variable variable(std::move(output), true);
   entries_.push_back({std::move(operation), layer_, variable, std::move(backward)});
   return variable;
@@ -102,11 +120,9 @@ void Tape::backward(const Variable& output, const Tensor& d_output) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
     Variable::Node& node = *entry.output.node_;
-    if (!node.has_gradient) continue;
-    entry.backward(node.gradient);
-    // Nothing reads an intermediate gradient any more; its memory serves the next operation.
-    node.gradient = Tensor();
-    node.has_gradient = false;
+    // Nothing reads an intermediate gradient any more afterwards; its memory serves the next operation.
+    const Arriving arriving{node.take_gradient(), node.pool ? node.pool->take_gradient() : Tensor()};
+    if (arriving.d_output.defined() || arriving.d_pool.defined()) entry.backward(arriving);
   }
 }
 

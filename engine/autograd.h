@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/tensor.h"
@@ -51,6 +52,12 @@ class Variable {
   /// The gradient backward() left here; undefined before, or for a variable that needs none.
   Tensor grad() const;
 
+  /// The mean over the pixels of this value, [N, C] of [N, H, W, C], if the operation that made it computed it on the
+  /// side (attach_pool); an empty variable otherwise.
+  Variable pool() const;
+  /// Gives what an operation returns its pool; a gradient of it arrives at the operation (Arriving::d_pool).
+  void attach_pool(Tensor pool) const;
+
   /// Gives a variable its value and, for a parameter, the place of its gradient and maybe of a copy of its value in
   /// another type: parameters are declared before the arenas that hold them exist.
   void bind(Tensor value, Tensor gradient, Tensor copy = {}) const;
@@ -66,16 +73,27 @@ class Variable {
     Tensor value;
     Tensor gradient;
     Tensor copy;  // of the value, in another type
+    std::shared_ptr<Node> pool;
     bool requires_grad = false;
     bool has_gradient = false;
+
+    /// Hands out the gradient, if there is one, and forgets it.
+    Tensor take_gradient();
   };
+  explicit Variable(std::shared_ptr<Node> node) : node_(std::move(node)) {}
   std::shared_ptr<Node> node_;
+};
+
+/// What arrives at an operation whose output has a pool, in a backward pass; undefined where nobody has read it.
+struct Arriving {
+  Tensor d_output, d_pool;
 };
 
 /// The operations of one forward pass, in order.
 class Tape {
  public:
   using Backward = std::function<void(const Tensor& d_output)>;
+  using BackwardWithPool = std::function<void(const Arriving&)>;
 
   /// A tape that records nothing, for evaluation, keeps no activations alive.
   explicit Tape(bool recording = true) : recording_(recording) {}
@@ -95,6 +113,8 @@ class Tape {
 
   /// Wraps `output` and keeps `backward` for it. Call it only when needs_backward() said so.
   Variable record(std::string operation, Tensor output, Backward backward);
+  /// The same for an output that attach_pool() will be called for, which is reached by way of its pool as well.
+  Variable record(std::string operation, Tensor output, BackwardWithPool backward);
 
   /// Runs the recorded operations backwards from `loss` ([1]; its gradient is 1), releasing each operation's
   /// saved tensors as soon as it is done. The tape is empty afterwards. @throws Error if `loss` is not on this tape.
@@ -107,7 +127,7 @@ class Tape {
     std::string operation;
     std::string_view layer;
     Variable output;
-    Backward backward;
+    BackwardWithPool backward;
   };
   bool recording_;
   std::string_view layer_;

@@ -19,6 +19,8 @@ std::string_view name_of(Fusion fusion) {
   switch (fusion) {
     case Fusion::sgd:
       return "sgd";
+    case Fusion::pool:
+      return "pool";
   }
   return "unknown";
 }

@@ -6,9 +6,10 @@
 namespace omniconv {
 
 enum class Fusion {
-  sgd,  ///< one launch of SGD over all parameters; else one for each of them
+  sgd,   ///< one launch of SGD over all parameters; else one for each of them
+  pool,  ///< a norm computes the pool that the next attention reads, and takes its gradient; else two passes more
 };
-inline constexpr Fusion all_fusions[] = {Fusion::sgd};
+inline constexpr Fusion all_fusions[] = {Fusion::sgd, Fusion::pool};
 
 /// As in the tables of `omniconv bench --ablate`.
 std::string_view name_of(Fusion fusion);

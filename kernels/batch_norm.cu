@@ -1,5 +1,6 @@
 #include "kernels/batch_norm.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/columns.h"
@@ -112,43 +113,103 @@ OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<Value> s) {
   if (place.column == 0 && s.batches != nullptr) ++*s.batches;
 }
 
-template <class T>
-struct Apply {
-  bool relu;
-  const T *input, *residual;
-  const compute_type_t<T> *mean, *rstd, *gamma, *beta;
-  T* output;
+/// The norm of a thread's columns, row by row.
+template <class T, int W>
+class Normalise {
+  using Values = Lanes<compute_type_t<T>, W>;
+
+ public:
+  OMNI_DEVICE Normalise(const ColumnCut& cut, const ColumnPlace& place, const BatchNormApply<T>& a, bool relu)
+      : a_(a), relu_(relu), columns_(cut.columns), column_(place.column) {
+    if (place.row >= place.end) return;
+    mean_ = Values::load_unaligned(a.mean + column_);
+    beta_ = Values::load_unaligned(a.beta + column_);
+    scale_ = Values::load_unaligned(a.gamma + column_) * Values::load_unaligned(a.rstd + column_);
+  }
+
+  /// Writes a row of the output and returns it as it was before T rounded it.
+  OMNI_DEVICE Values operator()(std::int64_t row) const {
+    const std::int64_t at = row * columns_ + column_;
+    Values y = (Values::load(a_.input + at) - mean_) * scale_ + beta_;
+    if (a_.residual != nullptr) y += Values::load(a_.residual + at);
+    if (relu_) y = y.without_negative();
+    y.store(a_.output + at);
+    return y;
+  }
+
+ private:
+  const BatchNormApply<T>& a_;
+  bool relu_;
+  std::int64_t columns_, column_;
+  Values mean_ = Values::all(0), beta_ = mean_, scale_ = mean_;
 };
 
 template <class T, int W>
-OMNI_KERNEL void apply_kernel(ColumnCut cut, Apply<T> a) {
-  using Values = Lanes<compute_type_t<T>, W>;
+OMNI_KERNEL void apply_kernel(ColumnCut cut, BatchNormApply<T> a, bool relu) {
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
-  if (place.row >= place.end) return;
-  const auto mean = Values::load_unaligned(a.mean + place.column);
-  const auto beta = Values::load_unaligned(a.beta + place.column);
-  const auto scale =
-      Values::load_unaligned(a.gamma + place.column) * Values::load_unaligned(a.rstd + place.column);
-  for (std::int64_t row = place.row; row < place.end; row += place.step) {
-    const std::int64_t at = row * cut.columns + place.column;
-    Values y = (Values::load(a.input + at) - mean) * scale + beta;
-    if (a.residual != nullptr) y += Values::load(a.residual + at);
-    if (a.relu) y = y.without_negative();
-    y.store(a.output + at);
-  }
+  const Normalise<T, W> normalise(cut, place, a, relu);
+  for (std::int64_t row = place.row; row < place.end; row += place.step) normalise(row);
 }
 
-/// d_output, where relu has let the output through.
-template <int W, class T>
-OMNI_DEVICE Lanes<compute_type_t<T>, W> masked_gradient(const BatchNormBackward<T>& b, bool relu, std::int64_t at) {
-  using Values = Lanes<compute_type_t<T>, W>;
-  const auto gradient = Values::load(b.d_output + at);
-  return relu ? gradient.where_positive(Values::load(b.output + at)) : gradient;
+/// sums[chunk, column] = factor · the total of what the threads that share columns have summed.
+template <class Value, int W>
+OMNI_DEVICE void write_chunk_sums(const ColumnCut& cut, const ColumnPlace& place,
+                                  const ColumnSums<1, W>& of_this_thread, double factor, Value* sums) {
+  const ColumnSums<1, W> total = combine_rows(of_this_thread);
+  if (!place.is_first) return;
+  Value* const target = sums + place.chunk * cut.columns + place.column;
+  for (int i = 0; i < W; ++i) target[i] = static_cast<Value>(factor * total.sum[0][i]);
 }
+
+/// apply_kernel with the sums over the rows of each chunk, of the output as it is written.
+template <class T, int W>
+OMNI_KERNEL void apply_and_pool_kernel(ColumnCut cut, BatchNormApply<T> a, bool relu, double factor,
+                                       compute_type_t<T>* sums) {
+  using Value = compute_type_t<T>;
+  const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
+  const Normalise<T, W> normalise(cut, place, a, relu);
+  const auto of_this_thread = sum_rows<1, Value, W>(
+      place, [&](std::int64_t row, Lanes<Value, W>* sum) { sum[0] += normalise(row).template rounded<T>(); });
+  write_chunk_sums(cut, place, of_this_thread, factor, sums);
+}
+
+/// What arrives at a thread's columns, d_output + d_pool / P where relu has let the output through, row by row.
+template <class T, int W>
+class OutputGradient {
+  using Values = Lanes<compute_type_t<T>, W>;
+
+ public:
+  OMNI_DEVICE OutputGradient(const ColumnCut& cut, const ColumnPlace& place, const BatchNormBackward<T>& b, bool relu,
+                             std::int64_t pixels)
+      : b_(b), relu_(relu), columns_(cut.columns), column_(place.column), pixels_(pixels) {}
+
+  OMNI_DEVICE Values operator()(std::int64_t row) {
+    const std::int64_t at = row * columns_ + column_;
+    auto gradient = Values::all(0);
+    if (b_.d_output != nullptr) gradient = Values::load(b_.d_output + at);
+    if (b_.d_pool != nullptr) {
+      if (row >= end_of_sample_) {
+        const std::int64_t sample = row / pixels_;
+        end_of_sample_ = (sample + 1) * pixels_;
+        from_pool_ = Values::load_unaligned(b_.d_pool + sample * columns_ + column_) *
+                     Values::all(compute_type_t<T>(1) / static_cast<compute_type_t<T>>(pixels_));
+      }
+      gradient += from_pool_;
+    }
+    return relu_ ? gradient.where_positive(Values::load(b_.output + at)) : gradient;
+  }
+
+ private:
+  const BatchNormBackward<T>& b_;
+  bool relu_;
+  std::int64_t columns_, column_, pixels_;
+  std::int64_t end_of_sample_ = 0;
+  Values from_pool_ = Values::all(0);
+};
 
 /// workspace[chunk] = Σ dy [C], then Σ dy·x̂ [C], over the chunk's rows.
 template <class T, int W>
-OMNI_KERNEL void chunk_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, bool relu) {
+OMNI_KERNEL void chunk_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels) {
   using Value = compute_type_t<T>;
   using Values = Lanes<Value, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
@@ -157,9 +218,10 @@ OMNI_KERNEL void chunk_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, bool
     mean = Values::load_unaligned(b.mean + place.column);
     rstd = Values::load_unaligned(b.rstd + place.column);
   }
+  OutputGradient<T, W> output_gradient(cut, place, b, relu, pixels);
   const auto sums = combine_rows(sum_rows<2, Value, W>(place, [&](std::int64_t row, Values* sum) {
     const std::int64_t at = row * cut.columns + place.column;
-    const Values gradient = masked_gradient<W>(b, relu, at);
+    const Values gradient = output_gradient(row);
     sum[0] += gradient;
     sum[1] += gradient * ((Values::load(b.input + at) - mean) * rstd);
   }));
@@ -196,7 +258,7 @@ OMNI_KERNEL void finish_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, std
 
 /// d_residual = dy, and d_input = gamma·rstd·(dy - coefficients), or without coefficients gamma·rstd·dy.
 template <class T, int W>
-OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool relu,
+OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels,
                                  const compute_type_t<T>* coefficients) {
   using Values = Lanes<compute_type_t<T>, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
@@ -209,9 +271,10 @@ OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool rel
     constant = Values::load_unaligned(coefficients + place.column);
     slope = Values::load_unaligned(coefficients + cut.columns + place.column);
   }
+  OutputGradient<T, W> output_gradient(cut, place, b, relu, pixels);
   for (std::int64_t row = place.row; row < place.end; row += place.step) {
     const std::int64_t at = row * cut.columns + place.column;
-    Values gradient = masked_gradient<W>(b, relu, at);
+    Values gradient = output_gradient(row);
     if (b.d_residual != nullptr) write(b.d_residual + at, gradient, b.accumulate_residual);
     if (b.d_input == nullptr) continue;
     if (coefficients != nullptr)
@@ -223,6 +286,14 @@ OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool rel
 void check_shape(const BatchNormShape& shape) {
   expect(shape.channels >= 1, "batch_norm", "expected at least 1 channel, got ", shape.channels);
   expect(shape.rows >= 1, "batch_norm", "expected at least 1 row, got ", shape.rows);
+  expect(shape.samples >= 1 && shape.rows % shape.samples == 0, "batch_norm", "expected rows that ", shape.samples,
+         " samples share evenly, got ", shape.rows);
+}
+
+/// The rows cut at the ends of samples.
+template <class T>
+ColumnCut cut_samples(const BatchNormShape& shape) {
+  return cut_columns<T>(shape.samples, shape.pixels(), shape.channels);
 }
 
 }  // namespace
@@ -230,7 +301,8 @@ void check_shape(const BatchNormShape& shape) {
 template <class T>
 std::int64_t batch_norm_workspace(const BatchNormShape& shape) {
   check_shape(shape);
-  return (cut_columns<T>(1, shape.rows, shape.channels).chunks + 1) * 2 * shape.channels;
+  const std::int64_t by_channel = (cut_columns<T>(1, shape.rows, shape.channels).chunks + 1) * 2;
+  return std::max(by_channel, shape.samples * cut_samples<T>(shape).chunks) * shape.channels;
 }
 
 template <class T>
@@ -263,14 +335,25 @@ void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, 
 }
 
 template <class T>
-void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const compute_type_t<T>* mean,
-                      const compute_type_t<T>* rstd, const compute_type_t<T>* gamma, const compute_type_t<T>* beta,
-                      T* output, Stream stream) {
+void batch_norm_apply(const BatchNormShape& shape, const BatchNormApply<T>& arguments, Stream stream) {
+  using Value = compute_type_t<T>;
   check_shape(shape);
-  const Apply<T> apply{shape.relu, input, residual, mean, rstd, gamma, beta, output};
-  with_column_width<T>(shape.channels, {input, residual, output}, [&](auto width) {
-    launch_on_columns<width>(apply_kernel<T, width>, cut_columns<T>(1, shape.rows, shape.channels), stream, apply);
+  const auto with_width = [&](auto body) {
+    with_column_width<T>(shape.channels, {arguments.input, arguments.residual, arguments.output}, body);
+  };
+  if (arguments.pool == nullptr)
+    return with_width([&](auto width) {
+      launch_on_columns<width>(apply_kernel<T, width>, cut_columns<T>(1, shape.rows, shape.channels), stream, arguments,
+                               shape.relu);
+    });
+  const ColumnCut cut = cut_samples<T>(shape);
+  Value* const sums = cut.chunks == 1 ? arguments.pool : arguments.workspace;
+  with_width([&](auto width) {
+    launch_on_columns<width, ColumnSums<1, width>>(apply_and_pool_kernel<T, width>, cut, stream, arguments, shape.relu,
+                                                   1 / static_cast<double>(shape.pixels()), sums);
   });
+  if (cut.chunks > 1)
+    launch_column_sums<Value>(shape.samples, cut.chunks, shape.channels, sums, 1, arguments.pool, false, stream);
 }
 
 template <class T>
@@ -287,13 +370,14 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
       [&](auto width) {
         constexpr int W = width;
         if (needs_sums) {
-          launch_on_columns<W, ColumnSums<2, W>>(chunk_gradient_sums<T, W>, cut, stream, arguments, shape.relu);
+          launch_on_columns<W, ColumnSums<2, W>>(chunk_gradient_sums<T, W>, cut, stream, arguments, shape.relu,
+                                                 shape.pixels());
           launch_on_columns<W, ColumnSums<2, W>>(finish_gradient_sums<T, W>,
                                                  whole_columns(1, cut.chunks, shape.channels), stream, arguments,
                                                  shape.rows, coefficients);
         }
         if (needs_rows)
-          launch_on_columns<W>(input_gradients<T, W>, cut, stream, arguments, shape.relu,
+          launch_on_columns<W>(input_gradients<T, W>, cut, stream, arguments, shape.relu, shape.pixels(),
                                corrects_input ? coefficients : nullptr);
       });
 }
@@ -306,9 +390,7 @@ template void batch_norm_use_running(const BatchNormShape&, const double*, const
   template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,     \
                                       compute_type_t<T>*, compute_type_t<T>*, std::int64_t*, double,               \
                                       compute_type_t<T>*, Stream);                                                 \
-  template void batch_norm_apply(const BatchNormShape&, const T*, const T*, const compute_type_t<T>*,              \
-                                 const compute_type_t<T>*, const compute_type_t<T>*, const compute_type_t<T>*, T*, \
-                                 Stream);                                                                          \
+  template void batch_norm_apply(const BatchNormShape&, const BatchNormApply<T>&, Stream);                         \
   template void batch_norm_backward(const BatchNormShape&, const BatchNormBackward<T>&, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)

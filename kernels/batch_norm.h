@@ -20,10 +20,13 @@ struct BatchNormShape {
   std::int64_t channels = 0;  ///< C
   double epsilon = 1e-5;
   bool relu = false;
+  std::int64_t samples = 1;  ///< N, of M / N rows each: what sums by sample are about
+
+  std::int64_t pixels() const { return rows / samples; }
 };
 
-/// Number of compute_type_t<T> elements of workspace that statistics and backward need (partial sums, split by shape
-/// alone).
+/// Number of compute_type_t<T> elements of workspace that statistics, a pool and backward need (partial sums, split by
+/// shape alone).
 template <class T>
 std::int64_t batch_norm_workspace(const BatchNormShape& shape);
 
@@ -39,14 +42,28 @@ template <class T>
 void batch_norm_use_running(const BatchNormShape& shape, const T* running_mean, const T* running_var, T* mean, T* rstd,
                             Stream stream);
 
-/// output [M, C] = relu?(gamma (input - mean) rstd + beta + residual). residual [M, C] or nullptr.
+/// output = relu?(gamma (input - mean) rstd + beta + residual), and on the side its mean over the rows of each sample.
 template <class T>
-void batch_norm_apply(const BatchNormShape& shape, const T* input, const T* residual, const compute_type_t<T>* mean,
-                      const compute_type_t<T>* rstd, const compute_type_t<T>* gamma, const compute_type_t<T>* beta,
-                      T* output, Stream stream);
+struct BatchNormApply {
+  using Value = compute_type_t<T>;
 
-/// Gradients; d_output is masked by output > 0 first where shape.relu. `batch_statistics` says whether mean and rstd
-/// depended on the input (training). Each target may be nullptr (not wanted) and has its own accumulate flag.
+  const T* input;               // [M, C]
+  const T* residual = nullptr;  // [M, C] or nullptr
+  const Value* mean;            // [C]
+  const Value* rstd;            // [C]
+  const Value* gamma;           // [C]
+  const Value* beta;            // [C]
+  T* output;                    // [M, C]
+  Value* pool = nullptr;        // [N, C] or nullptr: 1/P Σ_p output, as global_average_pool_forward has it
+  Value* workspace = nullptr;   // batch_norm_workspace elements, where there is a pool
+};
+
+template <class T>
+void batch_norm_apply(const BatchNormShape& shape, const BatchNormApply<T>& arguments, Stream stream);
+
+/// Gradients. What arrives is d_output + d_pool / P, masked by output > 0 where shape.relu; one of the two may be
+/// nullptr. `batch_statistics` says whether mean and rstd depended on the input (training). Each target may be nullptr
+/// (not wanted) and has its own accumulate flag.
 template <class T>
 struct BatchNormBackward {
   using Value = compute_type_t<T>;
@@ -54,6 +71,7 @@ struct BatchNormBackward {
   const T* input;     // [M, C]
   const T* output;    // [M, C], read only for its sign where shape.relu
   const T* d_output;  // [M, C]
+  const Value* d_pool = nullptr;  // [N, C]
   const Value* mean;  // [C]
   const Value* rstd;  // [C]
   const Value* gamma;  // [C]

@@ -70,6 +70,15 @@ class Lanes {
     return result;
   }
 
+  /// As To holds them.
+  template <class To>
+  OMNI_DEVICE Lanes rounded() const {
+    Lanes result = *this;
+    if constexpr (!std::is_same_v<To, T>)
+      for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(static_cast<To>(values_[i]));
+    return result;
+  }
+
   OMNI_DEVICE T operator[](int i) const { return values_[i]; }
 
   OMNI_DEVICE friend Lanes operator+(const Lanes& a, const Lanes& b) {

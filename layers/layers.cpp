@@ -69,11 +69,12 @@ BatchNorm::BatchNorm(ParameterStore& store, const std::string& prefix, std::int6
       running_var_(store.add_buffer({prefix + "running_var", {channels}, {}, false}, 1)),
       batches_tracked_(store.add_counter(prefix + "num_batches_tracked")) {}
 
-Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual,
-                            bool frozen) const {
+Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual, bool frozen,
+                            bool pool) const {
   ops::BatchNormMode mode;
   mode.batch_statistics = pass.training && !frozen;
   mode.relu = relu;
+  mode.pool = pool;
   mode.batches_tracked = batches_tracked_.value();
   pass.tape.enter(prefix_);
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
@@ -92,8 +93,8 @@ Variable BatchNorm::forward_by_sample(const Pass& pass, const Variable& input, b
 }
 
 NormedConv::NormedConv(ParameterStore& store, const std::string& prefix, const std::string& norm_prefix,
-                       std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded)
-    : prefix_(prefix), norm_prefix_(norm_prefix), conv_(std::move(conv)) {
+                       std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded, bool pooled)
+    : prefix_(prefix), norm_prefix_(norm_prefix), conv_(std::move(conv)), pooled_(pooled) {
   if (folded)
     bias_ = store.add_parameter({prefix + "bias", {out_channels}, {}, false}, Initializer::value(0));
   else
@@ -103,7 +104,7 @@ NormedConv::NormedConv(ParameterStore& store, const std::string& prefix, const s
 Variable NormedConv::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual) const {
   const Variable convolved = conv_->forward(pass, input);
   pass.tape.enter(prefix_);
-  const Variable output = norm_ ? norm_->forward(pass, convolved, relu, residual)
+  const Variable output = norm_ ? norm_->forward(pass, convolved, relu, residual, false, pooled_)
                                 : ops::add_bias(pass.tape, convolved, bias_, relu, residual);
   if (pass.graph) pass.graph->add_convolution(*this, input, relu, residual, output);
   return output;

@@ -70,9 +70,9 @@ class BatchNorm {
  public:
   BatchNorm(ParameterStore& store, const std::string& prefix, std::int64_t channels);
   /// relu(norm(input) + residual), without what is not asked for. In training the batch's statistics are used and the
-  /// running ones move, unless `frozen`.
+  /// running ones move, unless `frozen`. With `pool` the output's global average pool is computed on the side.
   Variable forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual = {},
-                   bool frozen = false) const;
+                   bool frozen = false, bool pool = false) const;
   /// relu?(layer norm of input [N, C]) with this layer's parameters: no sample sees another, no statistics move.
   Variable forward_by_sample(const Pass& pass, const Variable& input, bool relu) const;
 
@@ -112,8 +112,9 @@ class Linear {
 class NormedConv {
  public:
   /// `prefix` is that of the convolution, `norm_prefix` ("bn1.") that of the norm, which a folded one does not have.
+  /// With `pooled` the output is one that a global average pool is taken of, as attentions do.
   NormedConv(ParameterStore& store, const std::string& prefix, const std::string& norm_prefix,
-             std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded);
+             std::unique_ptr<ConvLayer> conv, std::int64_t out_channels, bool folded, bool pooled);
 
   /// input [N, H, W, I] -> [N, OH, OW, O]; residual like the output, or empty.
   Variable forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual = {}) const;
@@ -131,6 +132,7 @@ class NormedConv {
   std::unique_ptr<ConvLayer> conv_;
   std::unique_ptr<BatchNorm> norm_;
   Variable bias_;
+  bool pooled_;
 };
 
 /// output [N, OH, OW, C] = the largest pixels of overlapping 3x3 windows of input [N, H, W, C], 2 apart.

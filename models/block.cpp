@@ -8,9 +8,11 @@ struct Plan {
   std::int64_t kernel_size, in_channels, out_channels, stride;
 };
 
-/// A convolution that keeps the extents but for its stride, with its norm: static, or dynamic with `kernels`.
+/// A convolution that keeps the extents but for its stride, with its norm: static, or dynamic with `kernels`. `pooled`
+/// where attentions read what comes out.
 NormedConv make_conv(const ModelConfig& config, ParameterStore& store, const std::string& prefix,
-                     const std::string& norm_prefix, const Plan& plan, bool dynamic, std::int64_t kernels) {
+                     const std::string& norm_prefix, const Plan& plan, bool dynamic, std::int64_t kernels,
+                     bool pooled) {
   const Conv2dParams params{.stride = plan.stride, .padding = plan.kernel_size / 2, .dilation = 1, .groups = 1};
   std::unique_ptr<ConvLayer> conv;
   if (dynamic) {
@@ -24,7 +26,7 @@ NormedConv make_conv(const ModelConfig& config, ParameterStore& store, const std
   } else {
     conv = std::make_unique<Conv2d>(store, prefix, plan.in_channels, plan.out_channels, plan.kernel_size, params);
   }
-  return {store, prefix, norm_prefix, std::move(conv), plan.out_channels, config.folded};
+  return {store, prefix, norm_prefix, std::move(conv), plan.out_channels, config.folded, pooled};
 }
 
 }  // namespace
@@ -38,12 +40,12 @@ Block::Block(const ModelConfig& config, ParameterStore& store, const std::string
   for (const Plan& plan : config.architecture().bottleneck ? bottleneck : basic) {
     const std::size_t number = convs_.size() + 1;
     convs_.push_back(make_conv(config, store, concat(prefix, "conv", number, '.'), concat(prefix, "bn", number, '.'),
-                               plan, config.dynamic(), config.kernels));
+                               plan, config.dynamic(), config.kernels, config.dynamic()));
   }
   if (stride == 1 && in_channels == out_channels_) return;
   shortcut_ = make_conv(config, store, prefix + "downsample.0.", prefix + "downsample.1.",
                         {1, in_channels, out_channels_, stride},
-                        config.dynamic() && config.downsample == Downsample::odconv, 1);
+                        config.dynamic() && config.downsample == Downsample::odconv, 1, false);
 }
 
 Variable Block::forward(const Pass& pass, const Variable& input) const {

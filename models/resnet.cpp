@@ -26,7 +26,7 @@ NormedConv make_stem(const ModelConfig& config, ParameterStore& store) {
   const bool cifar = config.stem == Stem::cifar;
   const Conv2dParams params = cifar ? Conv2dParams{.stride = 1, .padding = 1} : Conv2dParams{.stride = 2, .padding = 3};
   auto conv = std::make_unique<Conv2d>(store, "conv1.", image_channels, config.width, cifar ? 3 : 7, params);
-  return {store, "conv1.", "bn1.", std::move(conv), config.width, config.folded};
+  return {store, "conv1.", "bn1.", std::move(conv), config.width, config.folded, config.dynamic() && cifar};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "kernels/batch_norm.h"
 
 #include "engine/device.h"
+#include "engine/fusions.h"
 #include "engine/ops/functions.h"
 
 namespace omniconv::ops {
@@ -17,7 +18,11 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
          ", beta ", beta.shape());
   expect(!residual.defined() || residual.shape() == input.shape(), name, "expected a residual of shape ",
          input.shape(), ", got ", residual.defined() ? residual.shape() : Shape{});
-  const kernels::BatchNormShape shape{input.value().count() / channels, channels, mode.epsilon, mode.relu};
+  expect(!mode.pool || input.value().rank() == 4, name, "expected input [N, H, W, C] to pool, got shape ",
+         input.shape());
+  const bool pools = mode.pool && fusion_enabled(Fusion::pool);
+  const kernels::BatchNormShape shape{input.value().count() / channels, channels, mode.epsilon, mode.relu,
+                                      pools ? input.value().size(0) : 1};
   expect(!mode.batch_statistics || shape.rows >= 2, name,
          "expected at least 2 rows to take batch statistics from, got ", shape.rows);
   return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
@@ -26,8 +31,8 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
     constexpr DType dtype = DTypeOf<Value>::value;
     const Tensor mean = Tensor::empty(parameters, dtype);
     const Tensor rstd = Tensor::empty(parameters, dtype);
+    const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
     if (mode.batch_statistics) {
-      const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::batch_norm_statistics(shape, input.value().data<T>(), mean.data<Value>(), rstd.data<Value>(),
                                      running_mean.data<Value>(), running_var.data<Value>(),
                                      mode.batches_tracked.data_or_null<std::int64_t>(), mode.momentum,
@@ -37,17 +42,30 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
                                       rstd.data<Value>(), main_stream());
     }
     Tensor output = Tensor::empty(input.shape(), input.value().dtype());
-    kernels::batch_norm_apply<T>(
-        shape, input.value().data<T>(), residual.defined() ? residual.value().data<T>() : nullptr, mean.data<Value>(),
-        rstd.data<Value>(), gamma.value().data<Value>(), beta.value().data<Value>(), output.data<T>(), main_stream());
-    if (!tape.needs_backward({&input, &residual, &gamma, &beta})) return Variable(output);
-    return tape.record(name, output, [=, batch_statistics = mode.batch_statistics](const Tensor& d_output) {
+    const Tensor pool = pools ? Tensor::empty({shape.samples, channels}, dtype) : Tensor();
+    const kernels::BatchNormApply<T> apply{.input = input.value().data<T>(),
+                                           .residual = residual.defined() ? residual.value().data<T>() : nullptr,
+                                           .mean = mean.data<Value>(),
+                                           .rstd = rstd.data<Value>(),
+                                           .gamma = gamma.value().data<Value>(),
+                                           .beta = beta.value().data<Value>(),
+                                           .output = output.data<T>(),
+                                           .pool = pool.data_or_null<Value>(),
+                                           .workspace = workspace.data<Value>()};
+    kernels::batch_norm_apply(shape, apply, main_stream());
+    const auto with_pool = [&](const Variable& result) {
+      if (pools) result.attach_pool(pool);
+      return result;
+    };
+    if (!tape.needs_backward({&input, &residual, &gamma, &beta})) return with_pool(Variable(output));
+    const auto backward = [=, batch_statistics = mode.batch_statistics](const Arriving& arriving) {
       const Gradient d_input = input.gradient(), d_residual = residual.gradient();
       const Gradient d_gamma = gamma.gradient(), d_beta = beta.gradient();
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::BatchNormBackward<T> arguments{.input = input.value().data<T>(),
                                               .output = output.data<T>(),
-                                              .d_output = d_output.data<T>(),
+                                              .d_output = arriving.d_output.data_or_null<T>(),
+                                              .d_pool = arriving.d_pool.data_or_null<Value>(),
                                               .mean = mean.data<Value>(),
                                               .rstd = rstd.data<Value>(),
                                               .gamma = gamma.value().data<Value>(),
@@ -62,7 +80,8 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
                                               .accumulate_beta = d_beta.accumulate(),
                                               .workspace = workspace.data<Value>()};
       kernels::batch_norm_backward(shape, arguments, main_stream());
-    });
+    };
+    return with_pool(tape.record(name, output, backward));
   });
 }
 

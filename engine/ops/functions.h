@@ -13,7 +13,8 @@
 
 namespace omniconv::ops {
 
-/// output [N, C] = mean over the pixels of input [N, H, W, C]; f32 of bf16 and f16.
+/// output [N, C] = mean over the pixels of input [N, H, W, C]; f32 of bf16 and f16. Where the operation that made the
+/// input has computed it already, that (Variable::pool).
 Variable global_average_pool(Tape& tape, const Variable& input);
 
 /// output [N, OH, OW, C] = the largest pixels of the windows of input [N, H, W, C]; the padding is never the largest. A
@@ -40,6 +41,7 @@ struct BatchNormMode {
   double momentum = 0.1;
   double epsilon = 1e-5;
   bool relu = false;            ///< relu(norm + residual)
+  bool pool = false;            ///< of [N, H, W, C]: global_average_pool() will be asked for that of the output
   Tensor batches_tracked = {};  ///< i64 [1], or nothing: counts how often the running ones moved
 };
 

@@ -9,6 +9,7 @@ Variable global_average_pool(Tape& tape, const Variable& input) {
   constexpr const char* name = "global_average_pool";
   expect(input.value().rank() == 4 && input.value().count() > 0, name, "expected input [N, H, W, C], got shape ",
          input.shape());
+  if (const Variable pool = input.pool(); pool.defined()) return pool;
   const std::int64_t samples = input.value().size(0), channels = input.value().size(3);
   const std::int64_t pixels = input.value().size(1) * input.value().size(2);
   return dispatch_storage(name, input.value().dtype(), [&](auto zero) {

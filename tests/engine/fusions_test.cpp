@@ -2,6 +2,7 @@
 #include "engine/fusions.h"
 
 #include "engine/device.h"
+#include "engine/ops/functions.h"
 #include "engine/optimizer.h"
 #include "engine/parameters.h"
 #include "tests/catch.h"
@@ -60,6 +61,59 @@ TEMPLATE_TEST_CASE("SGD in one launch takes the steps of one launch per paramete
   const auto fused = after_steps<TestType>(grouped);
   const WithoutFusion composed(Fusion::sgd);
   require_close(fused, after_steps<TestType>(grouped), Tolerance::rounding<TestType>(), "values and velocities");
+}
+
+Tensor random_tensor(DType dtype, const Shape& shape, std::uint64_t seed) {
+  return dispatch_storage("test", dtype, [&](auto zero) { return uniform_tensor<decltype(zero)>(shape, seed); });
+}
+
+Variable random_variable(DType dtype, const Shape& shape, std::uint64_t seed) {
+  return Variable(random_tensor(dtype, shape, seed), true);
+}
+
+/// A norm whose output is read by an ODConv and by two attentions, or by a classifier alone: the output and all
+/// gradients of the norm.
+std::vector<std::vector<double>> normed_and_pooled(DType precision, bool classifier) {
+  constexpr std::int64_t samples = 3, channels = 8, out_channels = 4;
+  const DType dtype = compute_dtype(precision);
+  const Shape images{samples, 5, 6, channels};
+  const Variable input = random_variable(precision, images, 1), residual = random_variable(precision, images, 2);
+  const Variable gamma = random_variable(dtype, {channels}, 3), beta = random_variable(dtype, {channels}, 4);
+  const Variable first = random_variable(dtype, {channels, channels}, 5);
+  const Variable second = random_variable(dtype, {out_channels, channels}, 6);
+  const Variable weight(random_tensor(precision, {1, out_channels, 3, 3, channels}, 7));
+  const Tensor running_mean = Tensor::zeros({channels}, dtype), running_var = Tensor::zeros({channels}, dtype);
+  Tape tape;
+  const Variable normed =
+      ops::batch_norm(tape, {.relu = true, .pool = true}, input, residual, gamma, beta, running_mean, running_var);
+  CHECK(normed.pool().defined() == fusion_enabled(Fusion::pool));
+  const auto attention = [&](const Variable& head) {
+    return ops::linear(tape, ops::global_average_pool(tape, normed), head, {});
+  };
+  const Variable output =
+      classifier
+          ? attention(second)
+          : ops::od_conv2d(tape, {.stride = 1, .padding = 1, .dilation = 1, .groups = 1}, normed, weight,
+                           {.channel = attention(first), .filter = attention(second), .spatial = {}, .kernel = {}},
+                           Tensor::from_host(std::vector<double>{0.1}));
+  tape.backward(output, random_tensor(output.value().dtype(), output.shape(), 8));
+  std::vector<std::vector<double>> results;
+  for (const Tensor& tensor : {output.value(), input.grad(), residual.grad(), gamma.grad(), beta.grad(), second.grad()})
+    results.push_back(tensor.to_doubles());
+  return results;
+}
+
+TEMPLATE_TEST_CASE("a norm with its pool computes what two passes do", "[engine][fusions]", float, double, bf16, f16) {
+  constexpr DType precision = DTypeOf<TestType>::value;
+  const bool classifier = GENERATE(false, true);
+  CAPTURE(classifier);
+  const auto fused = normed_and_pooled(precision, classifier);
+  const WithoutFusion composed(Fusion::pool);
+  const auto expected = normed_and_pooled(precision, classifier);
+  for (std::size_t i = 0; i < fused.size(); ++i) {
+    CAPTURE(i);
+    require_small_error<TestType>(fused[i], expected[i], "output, then d_input, d_residual, d_gamma, d_beta, d_head");
+  }
 }
 
 }  // namespace

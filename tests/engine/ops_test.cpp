@@ -91,6 +91,23 @@ TEST_CASE("gradient of batch norm", "[ops]") {
       inputs, 1000);
 }
 
+TEST_CASE("gradient of batch norm with a pool that steers the convolution behind it", "[ops]") {
+  // As above, nothing lies within a step of ReLU's kink.
+  const Variable input = variable({3, 2, 3, 5}, 11), residual = variable({3, 2, 3, 5}, 12);
+  const Variable weight = variable({1, 4, 1, 1, 5}, 13);
+  const Norm norm(5);
+  const Tensor temperature = Tensor::from_host(std::vector<double>{0.3});
+  check_gradients(
+      [&](Tape& tape) {
+        const Variable normed = ops::batch_norm(tape, {.relu = true, .pool = true}, input, residual, norm.gamma,
+                                                norm.beta, norm.running_mean, norm.running_var);
+        const Variable channel = ops::global_average_pool(tape, normed);
+        return ops::od_conv2d(tape, {}, normed, weight, {.channel = channel, .filter = {}, .spatial = {}, .kernel = {}},
+                              temperature);
+      },
+      {{"input", input}, {"residual", residual}, {"gamma", norm.gamma}, {"beta", norm.beta}, {"weight", weight}}, 1000);
+}
+
 TEST_CASE("gradient of add_bias", "[ops]") {
   const bool relu = GENERATE(false, true);
   const bool add = GENERATE(false, true);

@@ -41,9 +41,19 @@ struct Norm {
   void use_running() const {
     kernels::batch_norm_use_running<Value>(shape, running_mean, running_var, mean, rstd, main_stream());
   }
-  std::vector<T> apply(const DeviceArray<T>& input, const T* residual = nullptr) const {
+  std::vector<T> apply(const DeviceArray<T>& input, const T* residual = nullptr, Value* pool = nullptr) const {
     const DeviceArray<T> output(shape.rows * shape.channels);
-    kernels::batch_norm_apply<T>(shape, input, residual, mean, rstd, gamma, beta, output, main_stream());
+    kernels::batch_norm_apply<T>(shape,
+                                 {.input = input,
+                                  .residual = residual,
+                                  .mean = mean,
+                                  .rstd = rstd,
+                                  .gamma = gamma,
+                                  .beta = beta,
+                                  .output = output,
+                                  .pool = pool,
+                                  .workspace = workspace},
+                                 main_stream());
     return output.to_host();
   }
 };
@@ -168,17 +178,29 @@ struct AllGradients {
 /// batch_norm_backward() with everything wanted; each target holds `before` first.
 template <class T>
 AllGradients<T> all_gradients(const Norm<T>& norm, const DeviceArray<T>& input, const DeviceArray<T>& output,
-                              const DeviceArray<T>& d_output, bool training, bool accumulate, T before) {
+                              const T* d_output, bool training, bool accumulate, T before,
+                              const compute_type_t<T>* d_pool = nullptr) {
   const std::int64_t count = norm.shape.rows * norm.shape.channels;
   AllGradients<T> gradients{DeviceArray<T>(count, before), DeviceArray<T>(count, before),
                             DeviceArray<compute_type_t<T>>(norm.shape.channels, before),
                             DeviceArray<compute_type_t<T>>(norm.shape.channels, before)};
-  BatchNormBackward<T> arguments{
-      .input = input, .output = output, .d_output = d_output, .mean = norm.mean, .rstd = norm.rstd, .gamma = norm.gamma,
-      .batch_statistics = training, .d_input = gradients.input, .accumulate_input = accumulate,
-      .d_residual = gradients.residual, .accumulate_residual = accumulate, .d_gamma = gradients.gamma,
-      .accumulate_gamma = accumulate, .d_beta = gradients.beta, .accumulate_beta = accumulate,
-      .workspace = norm.workspace};
+  BatchNormBackward<T> arguments{.input = input,
+                                 .output = output,
+                                 .d_output = d_output,
+                                 .d_pool = d_pool,
+                                 .mean = norm.mean,
+                                 .rstd = norm.rstd,
+                                 .gamma = norm.gamma,
+                                 .batch_statistics = training,
+                                 .d_input = gradients.input,
+                                 .accumulate_input = accumulate,
+                                 .d_residual = gradients.residual,
+                                 .accumulate_residual = accumulate,
+                                 .d_gamma = gradients.gamma,
+                                 .accumulate_gamma = accumulate,
+                                 .d_beta = gradients.beta,
+                                 .accumulate_beta = accumulate,
+                                 .workspace = norm.workspace};
   kernels::batch_norm_backward<T>(norm.shape, arguments, main_stream());
   return gradients;
 }
@@ -218,6 +240,69 @@ TEMPLATE_TEST_CASE("gradients of the norm equal plain loops", KERNEL_TAGS, float
   const Tolerance of_input{tolerance.atol * std::max(1.0, largest_rstd), tolerance.rtol};
   // Sums over rows cancel: their error goes with the size of what is added.
   const Tolerance of_sums{of_float.atol * std::sqrt(static_cast<double>(shape.rows)), of_float.rtol};
+  require_close(actual.input.to_host(), expected.input, of_input, "d_input");
+  require_close(actual.residual.to_host(), expected.residual, tolerance, "d_residual");
+  require_close(actual.gamma.to_host(), expected.gamma, of_sums, "d_gamma");
+  require_close(actual.beta.to_host(), expected.beta, of_sums, "d_beta");
+}
+
+/// Samples of few and of many pixels, cut in different ways.
+BatchNormShape some_images() {
+  const auto [samples, pixels, channels] = GENERATE(table<std::int64_t, std::int64_t, std::int64_t>(
+      {{2, 1, 16}, {3, 49, 10}, {5, 16, 512}, {4, 9, 37}, {2, 1024, 64}, {3, 1500, 24}, {2, 20000, 8}}));
+  return {.rows = samples * pixels, .channels = channels, .samples = samples};
+}
+
+TEMPLATE_TEST_CASE("the norm pools what it writes", KERNEL_TAGS, float, double, bf16, f16) {
+  using T = TestType;
+  using Value = compute_type_t<T>;
+  BatchNormShape shape = some_images();
+  if (is_slow<T>(shape)) return;
+  shape.relu = GENERATE(false, true);
+  CAPTURE(shape.samples, shape.rows, shape.channels, shape.relu);
+  const DeviceArray<T> input(uniform_values<T>(shape.rows * shape.channels, 1));
+  const DeviceArray<T> residual(uniform_values<T>(shape.rows * shape.channels, 2));
+  const DeviceArray<Value> pool(shape.samples * shape.channels, Value(7));
+  const Norm<T> norm(shape);
+  norm.take_statistics(input);
+  const std::vector<T> output = norm.apply(input, residual, pool);
+  CHECK(doubles(output) == doubles(norm.apply(input, residual)));
+  auto expected = reference::column_sums(doubles(output), shape.samples, shape.pixels(), shape.channels);
+  for (double& value : expected) value /= static_cast<double>(shape.pixels());
+  require_close(pool.to_host(), expected, Tolerance::rounding<Value>());
+}
+
+TEMPLATE_TEST_CASE("the norm takes a pool's gradient, with that of the output or alone", KERNEL_TAGS, float, double,
+                   bf16, f16) {
+  using T = TestType;
+  using Value = compute_type_t<T>;
+  BatchNormShape shape = some_images();
+  if (is_slow<T>(shape)) return;
+  shape.relu = GENERATE(false, true);
+  const bool alone = GENERATE(false, true);
+  CAPTURE(shape.samples, shape.rows, shape.channels, shape.relu, alone);
+  const auto input = uniform_values<T>(shape.rows * shape.channels, 1);
+  const auto output = uniform_values<T>(shape.rows * shape.channels, 2);
+  const auto d_output = uniform_values<T>(shape.rows * shape.channels, 3);
+  const auto d_pool = uniform_values<Value>(shape.samples * shape.channels, 4, 10);
+  const DeviceArray<T> device_input(input), device_d_output(d_output);
+  const Norm<T> norm(shape);
+  norm.take_statistics(device_input);
+  const auto actual =
+      all_gradients<T>(norm, device_input, DeviceArray<T>(output), alone ? nullptr : device_d_output.data(), true,
+                       false, T(0), DeviceArray<Value>(d_pool));
+  Vector arriving = alone ? Vector(d_output.size()) : doubles(d_output);
+  for (std::int64_t i = 0; i < shape.rows * shape.channels; ++i) {
+    const std::int64_t sample = i / (shape.pixels() * shape.channels);
+    arriving[i] += d_pool[sample * shape.channels + i % shape.channels] / static_cast<double>(shape.pixels());
+  }
+  const reference::BatchNorm reference(doubles(input), shape.rows, shape.channels, shape.epsilon);
+  const auto expected = reference.backward(doubles(norm.gamma.to_host()), doubles(output), arriving, shape.relu, true);
+  const auto tolerance = Tolerance::rounding<T>(), of_float = Tolerance::rounding<Value>();
+  // As above: close rows magnify, and sums cancel.
+  const double largest_rstd = *std::max_element(reference.rstd.begin(), reference.rstd.end());
+  const Tolerance of_input{10 * tolerance.atol * std::max(1.0, largest_rstd), tolerance.rtol};
+  const Tolerance of_sums{10 * of_float.atol * std::sqrt(static_cast<double>(shape.rows)), of_float.rtol};
   require_close(actual.input.to_host(), expected.input, of_input, "d_input");
   require_close(actual.residual.to_host(), expected.residual, tolerance, "d_residual");
   require_close(actual.gamma.to_host(), expected.gamma, of_sums, "d_gamma");
@@ -288,8 +373,7 @@ TEST_CASE("gradients of the norm equal central differences", KERNEL_TAGS) {
 
 TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_TAGS, float, double) {
   using T = TestType;
-  BatchNormShape shape{20011, 48};
-  shape.relu = true;
+  const BatchNormShape shape{.rows = 2 * 10006, .channels = 48, .relu = true, .samples = 2};
   const DeviceArray<T> input(uniform_values<T>(shape.rows * shape.channels, 1));
   const DeviceArray<T> d_output(uniform_values<T>(shape.rows * shape.channels, 2));
   std::vector<std::vector<T>> results[2];
@@ -297,11 +381,11 @@ TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_T
     const WithThreads with(threads);
     const Norm<T> norm(shape);
     norm.take_statistics(input);
-    const DeviceArray<T> output(norm.apply(input));
-    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0);
-    results[threads - 1] = {norm.mean.to_host(),       norm.rstd.to_host(),          norm.running_var.to_host(),
-                            output.to_host(),          gradients.input.to_host(),    gradients.residual.to_host(),
-                            gradients.gamma.to_host(), gradients.beta.to_host()};
+    const DeviceArray<T> pool(2 * shape.channels), output(norm.apply(input, nullptr, pool));
+    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0, pool);
+    results[threads - 1] = {norm.mean.to_host(),       norm.rstd.to_host(),       norm.running_var.to_host(),
+                            output.to_host(),          gradients.input.to_host(), gradients.residual.to_host(),
+                            gradients.gamma.to_host(), gradients.beta.to_host(),  pool.to_host()};
   }
   CHECK(results[0] == results[1]);
 }
@@ -314,6 +398,8 @@ TEST_CASE("the norm refuses impossible shapes", "[kernels]") {
   CHECK_THROWS_WITH(statistics({1, 16}), "[batch_norm] expected at least 2 rows to take statistics of, got 1");
   CHECK_THROWS_WITH(statistics({0, 16}), "[batch_norm] expected at least 1 row, got 0");
   CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({2, 0}), "[batch_norm] expected at least 1 channel, got 0");
+  CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({.rows = 10, .channels = 8, .samples = 4}),
+                    "[batch_norm] expected rows that 4 samples share evenly, got 10");
 }
 
 }  // namespace
