@@ -44,6 +44,7 @@ Gradient Variable::gradient() const {
   if (!requires_grad()) return {};
   if (!node_->gradient.defined()) node_->gradient = Tensor::empty(node_->value.shape(), node_->value.dtype());
   const bool first = !std::exchange(node_->has_gradient, true);
+  node_->dot = Tensor();  // what was summed is of a part of the gradient now
   return {node_->gradient, first ? GradientMode::overwrite : GradientMode::accumulate};
 }
 
@@ -57,6 +58,16 @@ Variable Variable::pool() const {
 
 void Variable::attach_pool(Tensor pool) const {
   node_->pool = Variable(std::move(pool), requires_grad()).node_;
+}
+
+void Variable::want_dot() const {
+  node_->dot_wanted = true;
+}
+
+Tensor Variable::dot_of(const Gradient& gradient) const {
+  if (!requires_grad() || !node_->dot_wanted || gradient.mode != GradientMode::overwrite) return {};
+  const Shape& extents = shape();
+  return node_->dot = Tensor::empty({extents.front(), extents.back()}, compute_dtype(value().dtype()));
 }
 
 Tensor Variable::Node::take_gradient() {
@@ -82,10 +93,10 @@ bool Tape::needs_backward(std::initializer_list<const Variable*> inputs) const {
 Variable Tape::record(std::string operation, Tensor output, Backward backward) {
   return record(
       std::move(operation), std::move(output),
-      BackwardWithPool([backward = std::move(backward)](const Arriving& arriving) { backward(arriving.d_output); }));
+      BackwardOfAll([backward = std::move(backward)](const Arriving& arriving) { backward(arriving.d_output); }));
 }
 
-Variable Tape::record(std::string operation, Tensor output, BackwardWithPool backward) {
+Variable Tape::record(std::string operation, Tensor output, BackwardOfAll backward) {
   Variable variable(std::move(output), true);
   entries_.push_back({std::move(operation), layer_, variable, std::move(backward)});
   return variable;
@@ -121,7 +132,8 @@ void Tape::backward(const Variable& output, const Tensor& d_output) {
     entries_.pop_back();
     Variable::Node& node = *entry.output.node_;
     // Nothing reads an intermediate gradient any more afterwards; its memory serves the next operation.
-    const Arriving arriving{node.take_gradient(), node.pool ? node.pool->take_gradient() : Tensor()};
+    const Arriving arriving{node.take_gradient(), node.pool ? node.pool->take_gradient() : Tensor(),
+                            std::exchange(node.dot, Tensor())};
     if (arriving.d_output.defined() || arriving.d_pool.defined()) entry.backward(arriving);
   }
 }

@@ -58,6 +58,13 @@ class Variable {
   /// Gives what an operation returns its pool; a gradient of it arrives at the operation (Arriving::d_pool).
   void attach_pool(Tensor pool) const;
 
+  /// Asks whoever computes the gradient g of this value, [N, ..., C], for Σ g ⊙ value over all but the first and the
+  /// last axis, too: Arriving::dot, if it is done.
+  void want_dot() const;
+  /// Where to write that sum, [N, C] in the type that sums have, beside `gradient`, which is all of g so far; undefined
+  /// where it is not wanted or `gradient` is not all.
+  Tensor dot_of(const Gradient& gradient) const;
+
   /// Gives a variable its value and, for a parameter, the place of its gradient and maybe of a copy of its value in
   /// another type: parameters are declared before the arenas that hold them exist.
   void bind(Tensor value, Tensor gradient, Tensor copy = {}) const;
@@ -74,8 +81,10 @@ class Variable {
     Tensor gradient;
     Tensor copy;  // of the value, in another type
     std::shared_ptr<Node> pool;
+    Tensor dot;  // of gradient and value
     bool requires_grad = false;
     bool has_gradient = false;
+    bool dot_wanted = false;
 
     /// Hands out the gradient, if there is one, and forgets it.
     Tensor take_gradient();
@@ -84,16 +93,18 @@ class Variable {
   std::shared_ptr<Node> node_;
 };
 
-/// What arrives at an operation whose output has a pool, in a backward pass; undefined where nobody has read it.
+/// What arrives at an operation in a backward pass.
 struct Arriving {
-  Tensor d_output, d_pool;
+  Tensor d_output;  ///< undefined where the pool alone was read
+  Tensor d_pool;    ///< of an output with a pool, if that was read
+  Tensor dot;       ///< of d_output and the output, if it was wanted and somebody summed it
 };
 
 /// The operations of one forward pass, in order.
 class Tape {
  public:
   using Backward = std::function<void(const Tensor& d_output)>;
-  using BackwardWithPool = std::function<void(const Arriving&)>;
+  using BackwardOfAll = std::function<void(const Arriving&)>;
 
   /// A tape that records nothing, for evaluation, keeps no activations alive.
   explicit Tape(bool recording = true) : recording_(recording) {}
@@ -113,8 +124,8 @@ class Tape {
 
   /// Wraps `output` and keeps `backward` for it. Call it only when needs_backward() said so.
   Variable record(std::string operation, Tensor output, Backward backward);
-  /// The same for an output that attach_pool() will be called for, which is reached by way of its pool as well.
-  Variable record(std::string operation, Tensor output, BackwardWithPool backward);
+  /// The same for an output that attach_pool() or want_dot() will be called for.
+  Variable record(std::string operation, Tensor output, BackwardOfAll backward);
 
   /// Runs the recorded operations backwards from `loss` ([1]; its gradient is 1), releasing each operation's
   /// saved tensors as soon as it is done. The tape is empty afterwards. @throws Error if `loss` is not on this tape.
@@ -127,7 +138,7 @@ class Tape {
     std::string operation;
     std::string_view layer;
     Variable output;
-    BackwardWithPool backward;
+    BackwardOfAll backward;
   };
   bool recording_;
   std::string_view layer_;

@@ -21,6 +21,8 @@ std::string_view name_of(Fusion fusion) {
       return "sgd";
     case Fusion::pool:
       return "pool";
+    case Fusion::filter:
+      return "filter";
   }
   return "unknown";
 }

@@ -6,10 +6,11 @@
 namespace omniconv {
 
 enum class Fusion {
-  sgd,   ///< one launch of SGD over all parameters; else one for each of them
-  pool,  ///< a norm computes the pool that the next attention reads, and takes its gradient; else two passes more
+  sgd,     ///< one launch of SGD over all parameters; else one for each of them
+  pool,    ///< a norm computes the pool that the next attention reads, and takes its gradient; else two passes more
+  filter,  ///< a norm's backward sums the filter attention's gradient in the ODConv before it; else a pass more
 };
-inline constexpr Fusion all_fusions[] = {Fusion::sgd, Fusion::pool};
+inline constexpr Fusion all_fusions[] = {Fusion::sgd, Fusion::pool, Fusion::filter};
 
 /// As in the tables of `omniconv bench --ablate`.
 std::string_view name_of(Fusion fusion);

@@ -256,31 +256,68 @@ OMNI_KERNEL void finish_gradient_sums(ColumnCut cut, BatchNormBackward<T> b, std
   }
 }
 
-/// d_residual = dy, and d_input = gamma·rstd·(dy - coefficients), or without coefficients gamma·rstd·dy.
+/// The gradients of a thread's columns, row by row: d_residual = dy, and d_input = gamma·rstd·(dy - coefficients), or
+/// without coefficients gamma·rstd·dy.
+template <class T, int W>
+class InputGradient {
+  using Values = Lanes<compute_type_t<T>, W>;
+
+ public:
+  OMNI_DEVICE InputGradient(const ColumnCut& cut, const ColumnPlace& place, const BatchNormBackward<T>& b, bool relu,
+                            std::int64_t pixels, const compute_type_t<T>* coefficients)
+      : b_(b),
+        output_gradient_(cut, place, b, relu, pixels),
+        corrects_(coefficients != nullptr),
+        columns_(cut.columns),
+        column_(place.column) {
+    if (place.row >= place.end) return;
+    mean_ = Values::load_unaligned(b.mean + column_);
+    scale_ = Values::load_unaligned(b.gamma + column_) * Values::load_unaligned(b.rstd + column_);
+    if (!corrects_) return;
+    constant_ = Values::load_unaligned(coefficients + column_);
+    slope_ = Values::load_unaligned(coefficients + columns_ + column_);
+  }
+
+  /// Writes a row. `dot`, unless it is nullptr, grows by d_input ⊙ input.
+  OMNI_DEVICE void operator()(std::int64_t row, Values* dot) {
+    const std::int64_t at = row * columns_ + column_;
+    Values gradient = output_gradient_(row);
+    if (b_.d_residual != nullptr) write(b_.d_residual + at, gradient, b_.accumulate_residual);
+    if (b_.d_input == nullptr) return;
+    auto input = Values::all(0);
+    if (corrects_ || dot != nullptr) input = Values::load(b_.input + at);
+    if (corrects_) gradient = gradient - constant_ - (input - mean_) * slope_;
+    gradient = gradient * scale_;
+    write(b_.d_input + at, gradient, b_.accumulate_input);
+    if (dot != nullptr) *dot += gradient * input;
+  }
+
+ private:
+  const BatchNormBackward<T>& b_;
+  OutputGradient<T, W> output_gradient_;
+  bool corrects_;
+  std::int64_t columns_, column_;
+  Values mean_ = Values::all(0), scale_ = mean_, constant_ = mean_, slope_ = mean_;
+};
+
 template <class T, int W>
 OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels,
                                  const compute_type_t<T>* coefficients) {
-  using Values = Lanes<compute_type_t<T>, W>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
-  if (place.row >= place.end) return;
-  const auto mean = Values::load_unaligned(b.mean + place.column);
-  const auto scale =
-      Values::load_unaligned(b.gamma + place.column) * Values::load_unaligned(b.rstd + place.column);
-  auto constant = Values::all(0), slope = constant;
-  if (coefficients != nullptr) {
-    constant = Values::load_unaligned(coefficients + place.column);
-    slope = Values::load_unaligned(coefficients + cut.columns + place.column);
-  }
-  OutputGradient<T, W> output_gradient(cut, place, b, relu, pixels);
-  for (std::int64_t row = place.row; row < place.end; row += place.step) {
-    const std::int64_t at = row * cut.columns + place.column;
-    Values gradient = output_gradient(row);
-    if (b.d_residual != nullptr) write(b.d_residual + at, gradient, b.accumulate_residual);
-    if (b.d_input == nullptr) continue;
-    if (coefficients != nullptr)
-      gradient = gradient - constant - (Values::load(b.input + at) - mean) * slope;
-    write(b.d_input + at, gradient * scale, b.accumulate_input);
-  }
+  InputGradient<T, W> gradient(cut, place, b, relu, pixels, coefficients);
+  for (std::int64_t row = place.row; row < place.end; row += place.step) gradient(row, nullptr);
+}
+
+/// input_gradients with the sums over the rows of each chunk, of d_input ⊙ input.
+template <class T, int W>
+OMNI_KERNEL void input_gradients_and_dot(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels,
+                                         const compute_type_t<T>* coefficients, compute_type_t<T>* sums) {
+  using Value = compute_type_t<T>;
+  const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
+  InputGradient<T, W> gradient(cut, place, b, relu, pixels, coefficients);
+  const auto of_this_thread =
+      sum_rows<1, Value, W>(place, [&](std::int64_t row, Lanes<Value, W>* sum) { gradient(row, sum); });
+  write_chunk_sums(cut, place, of_this_thread, 1, sums);
 }
 
 void check_shape(const BatchNormShape& shape) {
@@ -302,7 +339,7 @@ template <class T>
 std::int64_t batch_norm_workspace(const BatchNormShape& shape) {
   check_shape(shape);
   const std::int64_t by_channel = (cut_columns<T>(1, shape.rows, shape.channels).chunks + 1) * 2;
-  return std::max(by_channel, shape.samples * cut_samples<T>(shape).chunks) * shape.channels;
+  return (by_channel + shape.samples * cut_samples<T>(shape).chunks) * shape.channels;
 }
 
 template <class T>
@@ -358,12 +395,18 @@ void batch_norm_apply(const BatchNormShape& shape, const BatchNormApply<T>& argu
 
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>& arguments, Stream stream) {
+  using Value = compute_type_t<T>;
   check_shape(shape);
+  expect(arguments.dot == nullptr || (arguments.d_input != nullptr && !arguments.accumulate_input), "batch_norm",
+         "expected a gradient of the input that is written for its dot product, got ",
+         arguments.d_input == nullptr ? "none" : "one to add to");
   const ColumnCut cut = cut_columns<T>(1, shape.rows, shape.channels);
+  const ColumnCut by_sample = cut_samples<T>(shape);
   const bool needs_rows = arguments.d_input != nullptr || arguments.d_residual != nullptr;
   const bool corrects_input = arguments.d_input != nullptr && arguments.batch_statistics;
   const bool needs_sums = corrects_input || arguments.d_gamma != nullptr || arguments.d_beta != nullptr;
-  compute_type_t<T>* const coefficients = needs_sums ? arguments.workspace + cut.chunks * 2 * shape.channels : nullptr;
+  Value* const coefficients = arguments.workspace + cut.chunks * 2 * shape.channels;
+  Value* const dots = by_sample.chunks == 1 ? arguments.dot : coefficients + 2 * shape.channels;
   with_column_width<T>(
       shape.channels,
       {arguments.input, arguments.output, arguments.d_output, arguments.d_input, arguments.d_residual},
@@ -376,9 +419,16 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
                                                  whole_columns(1, cut.chunks, shape.channels), stream, arguments,
                                                  shape.rows, coefficients);
         }
-        if (needs_rows)
-          launch_on_columns<W>(input_gradients<T, W>, cut, stream, arguments, shape.relu, shape.pixels(),
-                               corrects_input ? coefficients : nullptr);
+        if (!needs_rows) return;
+        const Value* const corrections = corrects_input ? coefficients : nullptr;
+        if (arguments.dot == nullptr)
+          return launch_on_columns<W>(input_gradients<T, W>, cut, stream, arguments, shape.relu, shape.pixels(),
+                                      corrections);
+        launch_on_columns<W, ColumnSums<1, W>>(input_gradients_and_dot<T, W>, by_sample, stream, arguments, shape.relu,
+                                               shape.pixels(), corrections, dots);
+        if (by_sample.chunks > 1)
+          launch_column_sums<Value>(shape.samples, by_sample.chunks, shape.channels, dots, 1, arguments.dot, false,
+                                    stream);
       });
 }
 

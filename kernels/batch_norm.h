@@ -84,6 +84,7 @@ struct BatchNormBackward {
   bool accumulate_gamma = false;
   Value* d_beta = nullptr;  // [C]
   bool accumulate_beta = false;
+  Value* dot = nullptr;  // [N, C]: Σ_p d_input ⊙ input by sample, before T rounds d_input, which must not accumulate
   Value* workspace;  // batch_norm_workspace elements
 };
 

@@ -22,7 +22,7 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
          input.shape());
   const bool pools = mode.pool && fusion_enabled(Fusion::pool);
   const kernels::BatchNormShape shape{input.value().count() / channels, channels, mode.epsilon, mode.relu,
-                                      pools ? input.value().size(0) : 1};
+                                      input.value().rank() == 4 ? input.value().size(0) : 1};
   expect(!mode.batch_statistics || shape.rows >= 2, name,
          "expected at least 2 rows to take batch statistics from, got ", shape.rows);
   return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
@@ -61,6 +61,7 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
     const auto backward = [=, batch_statistics = mode.batch_statistics](const Arriving& arriving) {
       const Gradient d_input = input.gradient(), d_residual = residual.gradient();
       const Gradient d_gamma = gamma.gradient(), d_beta = beta.gradient();
+      const Tensor dot = input.dot_of(d_input);
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::BatchNormBackward<T> arguments{.input = input.value().data<T>(),
                                               .output = output.data<T>(),
@@ -78,6 +79,7 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
                                               .accumulate_gamma = d_gamma.accumulate(),
                                               .d_beta = d_beta.tensor.template data_or_null<Value>(),
                                               .accumulate_beta = d_beta.accumulate(),
+                                              .dot = dot.data_or_null<Value>(),
                                               .workspace = workspace.data<Value>()};
       kernels::batch_norm_backward(shape, arguments, main_stream());
     };

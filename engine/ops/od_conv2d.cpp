@@ -1,5 +1,6 @@
 #include "engine/conv/dynamic_conv.h"
 #include "engine/device.h"
+#include "engine/fusions.h"
 #include "engine/ops/functions.h"
 #include "kernels/attention.h"
 #include "kernels/pooling.h"
@@ -86,17 +87,21 @@ void sigmoid_backward(const Variable& logits, const Tensor& temperature, const T
 
 template <class T>
 void backward(const OdConvContext& context, const Variable& input, const Variable& weight,
-              const AttentionLogits& logits, const Tensor& d_output) {
+              const AttentionLogits& logits, const Arriving& arriving) {
   using Value = compute_type_t<T>;
   constexpr DType dtype = DTypeOf<Value>::value;
   const ConvShape& shape = context.shape;
   const AttentionValues<Value> attention = context.attention<Value>();
+  const Tensor& d_output = arriving.d_output;
   const Stream stream = main_stream();
 
   if (logits.filter.requires_grad()) {
-    const Tensor weighted = Tensor::empty({shape.samples, shape.out_channels}, dtype);  // R
-    kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<Value>(), shape.samples,
-                       shape.out_pixels(), shape.out_channels, stream);
+    Tensor weighted = arriving.dot;  // R
+    if (!weighted.defined()) {
+      weighted = Tensor::empty({shape.samples, shape.out_channels}, dtype);
+      kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<Value>(), shape.samples,
+                         shape.out_pixels(), shape.out_channels, stream);
+    }
     sigmoid_backward<Value>(logits.filter, context.temperature, weighted);
   }
 
@@ -160,9 +165,10 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
     if (!tape.needs_backward({&input, &weight, &logits.channel, &logits.filter, &logits.spatial, &logits.kernel}))
       return Variable(output);
     if (context.values.filter.defined()) context.output = output;
-    return tape.record(name, output, [=](const Tensor& d_output) {
-      backward<T>(context, input, weight, logits, d_output);
-    });
+    const Variable result = tape.record(
+        name, output, [=](const Arriving& arriving) { backward<T>(context, input, weight, logits, arriving); });
+    if (logits.filter.requires_grad() && fusion_enabled(Fusion::filter)) result.want_dot();
+    return result;
   });
 }
 

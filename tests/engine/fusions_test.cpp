@@ -116,5 +116,46 @@ TEMPLATE_TEST_CASE("a norm with its pool computes what two passes do", "[engine]
   }
 }
 
+/// Who else reads what comes out of an ODConv, besides its norm.
+enum class OtherReader { none, before_the_norm, behind_the_norm };
+
+/// An ODConv with a filter attention and its norm: the gradients of its input and of the filter's logits.
+std::vector<std::vector<double>> filtered_and_normed(DType precision, OtherReader other) {
+  constexpr std::int64_t samples = 3, channels = 8;
+  const DType dtype = compute_dtype(precision);
+  const auto logits = [&](std::uint64_t seed) { return random_variable(dtype, {samples, channels}, seed); };
+  const Variable input = random_variable(precision, {samples, 5, 6, channels}, 1), filter = logits(2);
+  const Variable gamma = random_variable(dtype, {channels}, 3), beta = random_variable(dtype, {channels}, 4);
+  const Variable weight(random_tensor(precision, {1, channels, 3, 3, channels}, 5));
+  const Tensor running_mean = Tensor::zeros({channels}, dtype), running_var = Tensor::zeros({channels}, dtype);
+  const Tensor temperature = Tensor::from_host(std::vector<double>{0.5});
+  Tape tape;
+  const auto od_conv = [&](const Variable& of, const Variable& channel_logits, const Variable& filter_logits) {
+    return ops::od_conv2d(tape, {.stride = 1, .padding = 1, .dilation = 1, .groups = 1}, of, weight,
+                          {.channel = channel_logits, .filter = filter_logits, .spatial = {}, .kernel = {}},
+                          temperature);
+  };
+  const Variable convolved = od_conv(input, logits(6), filter);
+  Variable next = logits(7);
+  if (other == OtherReader::before_the_norm) next = ops::global_average_pool(tape, convolved);
+  const Variable normed = ops::batch_norm(tape, {.relu = true}, convolved, {}, gamma, beta, running_mean, running_var);
+  if (other == OtherReader::behind_the_norm) next = ops::global_average_pool(tape, convolved);
+  const Variable output = od_conv(normed, next, {});
+  tape.backward(output, random_tensor(precision, output.shape(), 8));
+  return {input.grad().to_doubles(), filter.grad().to_doubles()};
+}
+
+TEMPLATE_TEST_CASE("a norm's backward sums the filter attention's gradient as a pass of its own does",
+                   "[engine][fusions]", float, double, bf16, f16) {
+  constexpr DType precision = DTypeOf<TestType>::value;
+  const OtherReader other = GENERATE(OtherReader::none, OtherReader::before_the_norm, OtherReader::behind_the_norm);
+  CAPTURE(static_cast<int>(other));
+  const auto fused = filtered_and_normed(precision, other);
+  const WithoutFusion composed(Fusion::filter);
+  const auto expected = filtered_and_normed(precision, other);
+  require_small_error<TestType>(fused[0], expected[0], "d_input");
+  require_small_error<TestType>(fused[1], expected[1], "d_filter");
+}
+
 }  // namespace
 }  // namespace omniconv::test

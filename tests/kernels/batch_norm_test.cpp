@@ -179,7 +179,7 @@ struct AllGradients {
 template <class T>
 AllGradients<T> all_gradients(const Norm<T>& norm, const DeviceArray<T>& input, const DeviceArray<T>& output,
                               const T* d_output, bool training, bool accumulate, T before,
-                              const compute_type_t<T>* d_pool = nullptr) {
+                              const compute_type_t<T>* d_pool = nullptr, compute_type_t<T>* dot = nullptr) {
   const std::int64_t count = norm.shape.rows * norm.shape.channels;
   AllGradients<T> gradients{DeviceArray<T>(count, before), DeviceArray<T>(count, before),
                             DeviceArray<compute_type_t<T>>(norm.shape.channels, before),
@@ -200,6 +200,7 @@ AllGradients<T> all_gradients(const Norm<T>& norm, const DeviceArray<T>& input, 
                                  .accumulate_gamma = accumulate,
                                  .d_beta = gradients.beta,
                                  .accumulate_beta = accumulate,
+                                 .dot = dot,
                                  .workspace = norm.workspace};
   kernels::batch_norm_backward<T>(norm.shape, arguments, main_stream());
   return gradients;
@@ -309,6 +310,38 @@ TEMPLATE_TEST_CASE("the norm takes a pool's gradient, with that of the output or
   require_close(actual.beta.to_host(), expected.beta, of_sums, "d_beta");
 }
 
+TEMPLATE_TEST_CASE("the norm's backward sums its gradient times its input by sample", KERNEL_TAGS, float, double, bf16,
+                   f16) {
+  using T = TestType;
+  using Value = compute_type_t<T>;
+  BatchNormShape shape = some_images();
+  if (is_slow<T>(shape)) return;
+  shape.relu = GENERATE(false, true);
+  const bool training = GENERATE(false, true);
+  CAPTURE(shape.samples, shape.rows, shape.channels, shape.relu, training);
+  const auto input = uniform_values<T>(shape.rows * shape.channels, 1);
+  const auto output = uniform_values<T>(shape.rows * shape.channels, 2);
+  const auto d_output = uniform_values<T>(shape.rows * shape.channels, 3);
+  const DeviceArray<T> device_input(input), device_output(output), device_d_output(d_output);
+  const DeviceArray<Value> dot(shape.samples * shape.channels, Value(7));
+  const Norm<T> norm(shape);
+  norm.take_statistics(device_input);
+  const auto with_dot =
+      all_gradients<T>(norm, device_input, device_output, device_d_output, training, false, T(0), nullptr, dot);
+  const auto without = all_gradients<T>(norm, device_input, device_output, device_d_output, training, false, T(0));
+  CHECK(doubles(with_dot.input.to_host()) == doubles(without.input.to_host()));
+  CHECK(doubles(with_dot.residual.to_host()) == doubles(without.residual.to_host()));
+  const reference::BatchNorm reference(doubles(input), shape.rows, shape.channels, shape.epsilon);
+  auto products =
+      reference.backward(doubles(norm.gamma.to_host()), doubles(output), doubles(d_output), shape.relu, training).input;
+  for (std::size_t i = 0; i < products.size(); ++i) products[i] *= input[i];
+  // The gradient cancels, most of all that of two rows: its error goes with what it is made of.
+  const double largest_rstd = *std::max_element(reference.rstd.begin(), reference.rstd.end());
+  require_small_error<Value>(dot.to_host(),
+                             reference::column_sums(products, shape.samples, shape.pixels(), shape.channels),
+                             largest_rstd * norm_of(doubles(d_output)), "dot");
+}
+
 TEST_CASE("each gradient of the norm is the same when wanted alone", KERNEL_TAGS) {
   BatchNormShape shape{300, 24};
   shape.relu = true;
@@ -381,8 +414,8 @@ TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_T
     const WithThreads with(threads);
     const Norm<T> norm(shape);
     norm.take_statistics(input);
-    const DeviceArray<T> pool(2 * shape.channels), output(norm.apply(input, nullptr, pool));
-    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0, pool);
+    const DeviceArray<T> pool(2 * shape.channels), dot(2 * shape.channels), output(norm.apply(input, nullptr, pool));
+    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0, pool, dot);
     results[threads - 1] = {norm.mean.to_host(),       norm.rstd.to_host(),       norm.running_var.to_host(),
                             output.to_host(),          gradients.input.to_host(), gradients.residual.to_host(),
                             gradients.gamma.to_host(), gradients.beta.to_host(),  pool.to_host()};
@@ -400,6 +433,11 @@ TEST_CASE("the norm refuses impossible shapes", "[kernels]") {
   CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({2, 0}), "[batch_norm] expected at least 1 channel, got 0");
   CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({.rows = 10, .channels = 8, .samples = 4}),
                     "[batch_norm] expected rows that 4 samples share evenly, got 10");
+  const float somewhere[1] = {};
+  BatchNormBackward<float> arguments{};
+  arguments.dot = const_cast<float*>(somewhere);
+  CHECK_THROWS_WITH(kernels::batch_norm_backward<float>({2, 8}, arguments, {}),
+                    "[batch_norm] expected a gradient of the input that is written for its dot product, got none");
 }
 
 }  // namespace
