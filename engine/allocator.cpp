@@ -1,8 +1,10 @@
 #include "engine/allocator.h"
 
+#include <algorithm>
 #include <bit>
 #include <map>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "engine/device.h"
@@ -18,36 +20,57 @@ std::size_t rounded_size(std::size_t bytes) {
   return bytes == 0 ? 256 : (bytes + step - 1) / step * step;
 }
 
+using FreeBlocks = std::map<std::size_t, std::vector<void*>>;  // by size, last in first out
+
+/// A free block of `size` bytes, or nullptr.
+void* pop(FreeBlocks& free, std::size_t size) {
+  const auto found = free.find(size);
+  if (found == free.end() || found->second.empty()) return nullptr;
+  void* const memory = found->second.back();
+  found->second.pop_back();
+  return memory;
+}
+
+}  // namespace
+
+struct MemoryPool::Blocks {
+  FreeBlocks free;
+  std::int64_t held = 0;
+  bool closed = false;  // the pool is gone: blocks that are given back now are everybody's
+};
+
+namespace {
+
+using Pool = std::shared_ptr<MemoryPool::Blocks>;
+
 class Allocator {
  public:
-  void* take(std::size_t bytes) {
+  std::shared_ptr<void> take(std::size_t bytes) {
     const std::size_t size = rounded_size(bytes);
     std::lock_guard lock(mutex_);
-    void* memory = nullptr;
-    if (auto found = free_.find(size); found != free_.end() && !found->second.empty()) {
-      memory = found->second.back();
-      found->second.pop_back();
-      statistics_.cached_bytes -= size;
-    } else {
-      memory = device_malloc(size);
-      if (memory == nullptr) {
-        const MemoryStatistics before = statistics_;
-        release_cached();
-        memory = device_malloc(size);
-        if (memory == nullptr) throw OutOfMemory(bytes, before);
-      }
-    }
-    statistics_.in_use_bytes += size;
-    statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
-    return memory;
+    void* memory = pool_ ? pop(pool_->free, size) : nullptr;
+    if (memory == nullptr) memory = take_outside_of_pools(bytes, size);
+    if (pool_) ++pool_->held;
+    return {memory, [this, size, pool = pool_](void* block) { give_back(block, size, pool); }};
   }
 
-  void give_back(void* memory, std::size_t bytes) {
-    const std::size_t size = rounded_size(bytes);
+  void use_pool(Pool pool) {
     std::lock_guard lock(mutex_);
-    statistics_.in_use_bytes -= size;
-    statistics_.cached_bytes += size;
-    free_[size].push_back(memory);
+    expect(!pool || !pool_, "allocator", "expected one memory pool in use at a time, got a second");
+    pool_ = std::move(pool);
+  }
+
+  void close(const Pool& pool) {
+    std::lock_guard lock(mutex_);
+    pool->closed = true;
+    for (const auto& [size, blocks] : pool->free)
+      for (void* const block : blocks) cache(block, size);
+    pool->free.clear();
+  }
+
+  std::int64_t held_blocks(const Pool& pool) {
+    std::lock_guard lock(mutex_);
+    return pool->held;
   }
 
   void release() {
@@ -66,6 +89,39 @@ class Allocator {
   }
 
  private:
+  void* take_outside_of_pools(std::size_t bytes, std::size_t size) {
+    void* memory = pop(free_, size);
+    if (memory != nullptr) {
+      statistics_.cached_bytes -= size;
+    } else {
+      memory = device_malloc(size);
+      if (memory == nullptr) {
+        const MemoryStatistics before = statistics_;
+        release_cached();
+        memory = device_malloc(size);
+        if (memory == nullptr) throw OutOfMemory(bytes, before);
+      }
+    }
+    statistics_.in_use_bytes += size;
+    statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
+    return memory;
+  }
+
+  void give_back(void* memory, std::size_t size, const Pool& pool) {
+    std::lock_guard lock(mutex_);
+    if (pool) --pool->held;
+    if (pool && !pool->closed)
+      pool->free[size].push_back(memory);
+    else
+      cache(memory, size);
+  }
+
+  void cache(void* memory, std::size_t size) {
+    statistics_.in_use_bytes -= size;
+    statistics_.cached_bytes += size;
+    free_[size].push_back(memory);
+  }
+
   void release_cached() {
     for (auto& [size, blocks] : free_) {
       for (void* memory : blocks) device_free(memory);
@@ -75,7 +131,8 @@ class Allocator {
   }
 
   std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;
+  FreeBlocks free_;
+  Pool pool_;  // that memory is taken from now
   MemoryStatistics statistics_;
 };
 
@@ -95,7 +152,22 @@ OutOfMemory::OutOfMemory(std::size_t bytes, const MemoryStatistics& statistics, 
       statistics_(statistics) {}
 
 std::shared_ptr<void> allocate(std::size_t bytes) {
-  return {allocator().take(bytes), [bytes](void* memory) { allocator().give_back(memory, bytes); }};
+  return allocator().take(bytes);
+}
+
+MemoryPool::MemoryPool() : blocks_(std::make_shared<Blocks>()) {}
+MemoryPool::~MemoryPool() {
+  allocator().close(blocks_);
+}
+std::int64_t MemoryPool::held_blocks() const {
+  return allocator().held_blocks(blocks_);
+}
+
+MemoryPool::Use::Use(MemoryPool& pool) {
+  allocator().use_pool(pool.blocks_);
+}
+MemoryPool::Use::~Use() {
+  allocator().use_pool(nullptr);
 }
 
 MemoryStatistics memory_statistics() { return allocator().statistics(); }

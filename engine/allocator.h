@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 
@@ -28,6 +29,34 @@ class OutOfMemory : public Error {
  private:
   std::size_t bytes_;
   MemoryStatistics statistics_;
+};
+
+/// Memory that recorded work is done in: what was allocated while a Use lives, and is nobody else's as long as the pool
+/// lives, so that the work can be repeated. It counts as in use, whether or not a tensor holds it.
+class MemoryPool {
+ public:
+  MemoryPool();
+  ~MemoryPool();
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+
+  /// While it lives, allocate() takes from the pool what is free there, and else lets the pool grow. Not nested.
+  class Use {
+   public:
+    explicit Use(MemoryPool& pool);
+    ~Use();
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+  };
+
+  /// Blocks of the pool that somebody holds.
+  std::int64_t held_blocks() const;
+
+  /// Of the allocator's own.
+  struct Blocks;
+
+ private:
+  std::shared_ptr<Blocks> blocks_;
 };
 
 /// Device memory of at least `bytes` bytes, aligned to 256, content undefined. Freed blocks are kept and handed out

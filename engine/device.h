@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -40,6 +41,24 @@ void copy_on_device(void* target, const void* source, std::size_t bytes, Stream 
 /// Sets `bytes` bytes to zero in stream order.
 void fill_zero(void* target, std::size_t bytes, Stream stream);
 
+/// Work that is queued in one piece, as often as wanted: a CUDA graph, or on the CPU the list of its launches.
+class RecordedWork {
+ public:
+  /// Calls `work` and records what it queues on the main stream instead of doing it. Arguments of kernels and addresses
+  /// are those of now, contents of memory those of each queue(). @throws Error for what only the host can do, such as a
+  /// copy from or to it, on the CPU for work of oneDNN, and for what `work` throws.
+  explicit RecordedWork(const std::function<void()>& work);
+  ~RecordedWork();
+  RecordedWork(RecordedWork&&) noexcept;
+  RecordedWork& operator=(RecordedWork&&) noexcept;
+
+  void queue() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
 /// Raw device memory, aligned to 256 bytes; nullptr when there is none left. Used by the allocator only.
 void* device_malloc(std::size_t bytes) noexcept;
 void device_free(void* memory) noexcept;
@@ -53,6 +72,8 @@ class Event {
   Event& operator=(Event&&) noexcept;
 
   void record(Stream stream);
+  /// Until the device has come there; at once if it was never recorded.
+  void wait() const;
   /// Seconds from `start` to this event; waits for both.
   double seconds_since(const Event& start) const;
 

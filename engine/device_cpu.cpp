@@ -8,6 +8,7 @@
 
 #include "engine/device.h"
 #include "kernels/error.h"
+#include "kernels/simt/recording.h"
 
 namespace omniconv {
 
@@ -25,7 +26,9 @@ void require_device() {}
 
 Stream main_stream() { return {}; }
 
-void synchronize() {}
+void synchronize() {
+  simt::refuse_in_recording("device", "a wait");
+}
 
 void set_threads(int count) {
   expect(count >= 1 && count <= 1024, "threads", "expected 1 to 1024 threads, got ", count);
@@ -35,19 +38,38 @@ void set_threads(int count) {
 int thread_count() { return omp_get_max_threads(); }
 
 void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
+  simt::refuse_in_recording("device", "a copy from the host");
   if (bytes > 0) std::memcpy(device_target, host_source, bytes);
 }
 
 void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {
+  simt::refuse_in_recording("device", "a copy to the host");
   if (bytes > 0) std::memcpy(host_target, device_source, bytes);
 }
 
-void copy_on_device(void* target, const void* source, std::size_t bytes, Stream) {
+void copy_on_device(void* target, const void* source, std::size_t bytes, Stream stream) {
+  if (simt::Recording* const recording = simt::Recording::in_progress())
+    return recording->add([=] { copy_on_device(target, source, bytes, stream); });
   if (bytes > 0) std::memcpy(target, source, bytes);
 }
 
-void fill_zero(void* target, std::size_t bytes, Stream) {
+void fill_zero(void* target, std::size_t bytes, Stream stream) {
+  if (simt::Recording* const recording = simt::Recording::in_progress())
+    return recording->add([=] { fill_zero(target, bytes, stream); });
   if (bytes > 0) std::memset(target, 0, bytes);
+}
+
+struct RecordedWork::State {
+  simt::Recording recording;
+};
+
+RecordedWork::RecordedWork(const std::function<void()>& work) : state_(new State{simt::Recording(work)}) {}
+RecordedWork::~RecordedWork() = default;
+RecordedWork::RecordedWork(RecordedWork&&) noexcept = default;
+RecordedWork& RecordedWork::operator=(RecordedWork&&) noexcept = default;
+
+void RecordedWork::queue() const {
+  state_->recording.run();
 }
 
 void* device_malloc(std::size_t bytes) noexcept {
@@ -73,7 +95,12 @@ Event::~Event() = default;
 Event::Event(Event&&) noexcept = default;
 Event& Event::operator=(Event&&) noexcept = default;
 
-void Event::record(Stream) { state_->time = std::chrono::steady_clock::now(); }
+void Event::record(Stream) {
+  simt::refuse_in_recording("device", "a time");
+  state_->time = std::chrono::steady_clock::now();
+}
+
+void Event::wait() const {}
 
 double Event::seconds_since(const Event& start) const {
   return std::chrono::duration<double>(state_->time - start.state_->time).count();

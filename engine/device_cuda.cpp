@@ -17,6 +17,15 @@ cudaStream_t handle_of(Stream stream) {
   return static_cast<cudaStream_t>(stream.handle);
 }
 
+/// While the stream is captured, what the host does would be missing from the graph, or the graph would read memory of
+/// the host that is no more when it runs.
+void refuse_in_recording(const char* what) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  OMNICONV_CHECK_CUDA(cudaStreamIsCapturing(handle_of(main_stream()), &status));
+  expect(status == cudaStreamCaptureStatusNone, "device", "expected launches and copies within the device, got ", what,
+         ", which cannot be recorded");
+}
+
 // Non-blocking: work of other libraries on the default stream neither waits for ours nor makes it wait.
 cudaStream_t create_stream() {
   require_device();
@@ -64,6 +73,7 @@ Stream main_stream() {
 }
 
 void synchronize() {
+  refuse_in_recording("a wait");
   OMNICONV_CHECK_CUDA(cudaStreamSynchronize(handle_of(main_stream())));
 }
 
@@ -77,6 +87,7 @@ int thread_count() {
 }
 
 void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
+  refuse_in_recording("a copy from the host");
   if (bytes == 0) return;
   const cudaStream_t stream = handle_of(main_stream());
   OMNICONV_CHECK_CUDA(cudaMemcpyAsync(device_target, host_source, bytes, cudaMemcpyHostToDevice, stream));
@@ -87,6 +98,7 @@ void copy_to_device(void* device_target, const void* host_source, std::size_t by
 }
 
 void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {
+  refuse_in_recording("a copy to the host");
   if (bytes == 0) return;
   const cudaStream_t stream = handle_of(main_stream());
   OMNICONV_CHECK_CUDA(cudaMemcpyAsync(host_target, device_source, bytes, cudaMemcpyDeviceToHost, stream));
@@ -101,6 +113,41 @@ void copy_on_device(void* target, const void* source, std::size_t bytes, Stream 
 void fill_zero(void* target, std::size_t bytes, Stream stream) {
   if (bytes == 0) return;
   OMNICONV_CHECK_CUDA(cudaMemsetAsync(target, 0, bytes, handle_of(stream)));
+}
+
+struct RecordedWork::State {
+  State() = default;
+  ~State() {
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+};
+
+RecordedWork::RecordedWork(const std::function<void()>& work) : state_(std::make_unique<State>()) {
+  const cudaStream_t stream = handle_of(main_stream());
+  // Relaxed: the allocator may ask for memory on the way.
+  OMNICONV_CHECK_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  try {
+    work();
+  } catch (...) {
+    if (cudaStreamEndCapture(stream, &state_->graph) != cudaSuccess) cudaGetLastError();
+    throw;
+  }
+  OMNICONV_CHECK_CUDA(cudaStreamEndCapture(stream, &state_->graph));
+  OMNICONV_CHECK_CUDA(cudaGraphInstantiate(&state_->executable, state_->graph, 0));
+}
+
+RecordedWork::~RecordedWork() = default;
+RecordedWork::RecordedWork(RecordedWork&&) noexcept = default;
+RecordedWork& RecordedWork::operator=(RecordedWork&&) noexcept = default;
+
+void RecordedWork::queue() const {
+  OMNICONV_CHECK_CUDA(cudaGraphLaunch(state_->executable, handle_of(main_stream())));
 }
 
 // cudaMalloc, not its stream-ordered sibling: blocks stay with the allocator, and taking one while a graph is being
@@ -132,7 +179,12 @@ Event::Event(Event&&) noexcept = default;
 Event& Event::operator=(Event&&) noexcept = default;
 
 void Event::record(Stream stream) {
+  refuse_in_recording("a time");
   OMNICONV_CHECK_CUDA(cudaEventRecord(state_->event, handle_of(stream)));
+}
+
+void Event::wait() const {
+  OMNICONV_CHECK_CUDA(cudaEventSynchronize(state_->event));
 }
 
 double Event::seconds_since(const Event& start) const {

@@ -12,12 +12,15 @@
 #include <new>
 #include <vector>
 
+#include "kernels/simt/recording.h"
+
 namespace omniconv::library {
 
 /// body(unit) for unit in [0, units), on all threads, units handed out one by one; the first exception (by unit) is
 /// rethrown. Inside, oneDNN sees one thread.
 template <class Body>
 void parallel_units(std::int64_t units, const Body& body) {
+  simt::refuse_in_recording("library", "work of oneDNN");
   std::exception_ptr failure;
   std::int64_t failed_unit = units;
 #pragma omp parallel

@@ -13,6 +13,7 @@
 #include <omp.h>
 
 #include "kernels/simt/first_failure.h"
+#include "kernels/simt/recording.h"
 #endif
 
 namespace omniconv::simt {
@@ -86,7 +87,8 @@ void for_each_index(std::int64_t n, Stream stream, Functor functor) {
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, detail::blocks_to_fill_device()));
   launch(detail::for_each_index_kernel<Functor>, {grid}, {detail::for_each_threads}, 0, stream, n, functor);
 #else
-  static_cast<void>(stream);
+  if (Recording* const recording = Recording::in_progress())
+    return recording->add([=] { for_each_index(n, stream, functor); });
   detail::for_each_part(n, [&](std::int64_t begin, std::int64_t end) {
     const Functor local = functor;  // a copy whose address nobody knows, so that its captures stay in registers
 #pragma GCC ivdep
@@ -111,7 +113,8 @@ void for_each_element(std::int64_t rows, std::int64_t columns, Stream stream, Fu
   launch(detail::for_each_element_kernel<Functor>, {grid_x, grid_y}, {threads_x, threads_y}, 0, stream, rows, columns,
          functor);
 #else
-  static_cast<void>(stream);
+  if (Recording* const recording = Recording::in_progress())
+    return recording->add([=] { for_each_element(rows, columns, stream, functor); });
   detail::for_each_part(rows * columns, [&, columns](std::int64_t begin, std::int64_t end) {
     const Functor local = functor;
     std::int64_t row = begin / columns;

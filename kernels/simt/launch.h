@@ -13,6 +13,7 @@
 #include <cuda_runtime.h>
 #else
 #include "kernels/simt/block.h"
+#include "kernels/simt/recording.h"
 #endif
 
 namespace omniconv::simt {
@@ -41,7 +42,8 @@ std::size_t shared_bytes_limit();
 void set_thread_order_seed(std::optional<std::uint64_t> seed);
 
 /// Runs `kernel(arguments...)` in every thread of a grid of blocks; a grid with an empty extent does nothing.
-/// On CUDA it returns once the work is queued; on the CPU once it is done, throwing what a thread threw.
+/// On CUDA it returns once the work is queued; on the CPU once it is done, throwing what a thread threw, or, in a
+/// Recording, once it is kept.
 template <class... Parameters>
 void launch(void (*kernel)(Parameters...), Dim3 grid, Dim3 block, std::size_t shared_bytes, Stream stream,
             std::type_identity_t<Parameters>... arguments) {
@@ -56,7 +58,8 @@ void launch(void (*kernel)(Parameters...), Dim3 grid, Dim3 block, std::size_t sh
   config.stream = static_cast<cudaStream_t>(stream.handle);
   detail::check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), "launch");
 #else
-  static_cast<void>(stream);
+  if (Recording* const recording = Recording::in_progress())
+    return recording->add([=] { launch(kernel, grid, block, shared_bytes, stream, arguments...); });
   struct Call {
     void (*kernel)(Parameters...);
     std::tuple<Parameters...> arguments;
