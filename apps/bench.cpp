@@ -33,7 +33,7 @@ struct BenchCall {
   std::int64_t batch_size = 128, steps = 10;
   std::optional<std::int64_t> threads;
   const CLI::Option* batch_size_option = nullptr;
-  std::string precision = "f32";
+  std::string precision = "f32", cuda_graph;
   bool inference = false, layers = false, plan = false, ablate = false, autotune = false, json = false;
 };
 
@@ -55,6 +55,7 @@ Recipe recipe_of(const BenchCall& call) {
     throw UsageError(concat("[bench] expected --steps of ", warm_up_steps + 1, " to ", most_steps, ", of which ",
                             warm_up_steps, " warm up, got ", call.steps));
   check_threads(call.threads);
+  set_cuda_graph(call.cuda_graph);
   return recipe;
 }
 
@@ -75,18 +76,19 @@ struct FusionAblation {
   double seconds_on, seconds_off;
 };
 
-/// `count` steps with each fusion on and off in turns, after one of each.
+/// `count` steps with each fusion on and off in turns, after as many of each as warm up.
 std::vector<FusionAblation> ablate_fusions(const std::function<void()>& step, std::int64_t count, Console& console) {
   std::vector<FusionAblation> ablations;
   for (const Fusion fusion : all_fusions) {
     console.show(concat("ablation: ", name_of(fusion)));
     std::vector<double> on, off;
-    for (std::int64_t i = 0; i <= count; ++i) {
+    for (std::int64_t i = 0; i < warm_up_steps + count; ++i) {
       on.push_back(seconds_of(step));
       const WithoutFusion composed(fusion);
       off.push_back(seconds_of(step));
     }
-    ablations.push_back({fusion, median({on.begin() + 1, on.end()}), median({off.begin() + 1, off.end()})});
+    ablations.push_back(
+        {fusion, median({on.begin() + warm_up_steps, on.end()}), median({off.begin() + warm_up_steps, off.end()})});
   }
   return ablations;
 }
@@ -147,9 +149,10 @@ void bench(const BenchCall& call) {
                        call.steps, " steps"));
   RandomSteps steps(model, recipe, recipe.batch_size);
   const auto step = [&] { steps.run(); };
+  const auto step_in_parts = [&] { steps.run_in_parts(); };
   const std::int64_t recorded_steps = call.steps - warm_up_steps;
   if (call.plan) {
-    const std::vector<LayerRow> rows = record_layers(model, step, 1);
+    const std::vector<LayerRow> rows = record_layers(model, step_in_parts, 1);
     print_plan(rows, console);
     if (call.json) std::printf("%s\n", nlohmann::ordered_json{{"plan", plan_json(rows)}}.dump().c_str());
     return;
@@ -167,13 +170,13 @@ void bench(const BenchCall& call) {
   console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_rss_bytes) / mebibyte));
   std::vector<LayerRow> layers;
   if (call.layers) {
-    layers = record_layers(model, step, recorded_steps);
+    layers = record_layers(model, step_in_parts, recorded_steps);
     print_layers(layers, step_seconds, console);
   }
   std::vector<Ablation> ablations;
   std::vector<FusionAblation> fusions;
   if (call.ablate) {
-    ablations = ablate(model, recipe.precision, step, recorded_steps, console);
+    ablations = ablate(model, recipe.precision, step_in_parts, recorded_steps, console);
     print_ablation(ablations, console);
     fusions = ablate_fusions(step, recorded_steps, console);
     print_fusions(fusions, console);
@@ -204,6 +207,7 @@ void add_bench(CLI::App& program, int& exit_code) {
       "--inference", call->inference, "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads");
+  command.add_option("--cuda-graph", call->cuda_graph, cuda_graph_help);
   command.add_flag("--layers", call->layers, "Also time every convolution: algorithm, speed, bytes, share of the step");
   CLI::Option* plan =
       command.add_flag("--plan", call->plan, "Only the algorithm of every convolution and direction, and why");

@@ -19,7 +19,7 @@ namespace omniconv {
 namespace {
 
 struct EvalCall {
-  std::string checkpoint, data, temperature, logits, precision = "f32", tta = "none";
+  std::string checkpoint, data, temperature, logits, precision = "f32", tta = "none", cuda_graph;
   std::int64_t batch_size = evaluation_batch_size;
   std::optional<std::int64_t> threads;
   bool json = false;
@@ -43,6 +43,7 @@ void eval(const EvalCall& call) {
   if (call.batch_size < 1)
     throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
   check_threads(call.threads);
+  set_cuda_graph(call.cuda_graph);
   require_device();
   if (call.threads) set_threads(static_cast<int>(*call.threads));
 
@@ -89,6 +90,7 @@ void add_eval(CLI::App& program, int& exit_code) {
   command.add_option("--logits", call->logits, "Write logits and labels to this file (safetensors)");
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads (no result depends on them)");
+  command.add_option("--cuda-graph", call->cuda_graph, cuda_graph_help);
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {
     eval(*call);

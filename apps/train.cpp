@@ -122,6 +122,7 @@ void add_train(CLI::App& program, int& exit_code) {
   command.add_option("--resume", options.resume, "Run folder to go on with, under the options it was started with");
   command.add_option("--max-steps", options.max_steps, "Stop when the run has this many optimizer steps");
   command.add_option("--threads", options.threads, "Host threads (no result depends on them)");
+  command.add_option("--cuda-graph", options.cuda_graph, cuda_graph_help);
   command.add_flag("--log-steps", options.log_steps, "Write each step's loss to steps.jsonl in the run folder");
   command.add_flag("--no-report", call->no_report, "No report.html in the run folder at the end");
   command.add_flag("--tensorboard", call->tensorboard, "Write an event file for TensorBoard into the run folder");

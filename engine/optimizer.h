@@ -22,6 +22,8 @@ class Sgd {
   Sgd(const ParameterStore& store, const kernels::SgdSettings& settings);
 
   void set_learning_rate(double learning_rate) const;
+  /// f64 [1] on the device: what the next step() takes, for those who write it there.
+  const Tensor& learning_rate() const { return learning_rate_; }
 
   /// What backward starts from, the gradient of the loss: 1, or in f16 the loss scale; [1] on the device.
   const Tensor& loss_gradient() const { return loss_gradient_; }

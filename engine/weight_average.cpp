@@ -25,10 +25,12 @@ WeightAverage::WeightAverage(const ParameterStore& store, double decay)
   expect(decay > 0 && decay < 1, "weight_average", "expected a decay in (0, 1), got ", decay);
 }
 
-void WeightAverage::update(std::int64_t step) const {
+double WeightAverage::decay_at(std::int64_t step) const {
   const auto t = static_cast<double>(step);
-  const double decay = std::min(decay_, (1 + t) / (10 + t));
-  step_decay_.copy_from_host(&decay);
+  return std::min(decay_, (1 + t) / (10 + t));
+}
+
+void WeightAverage::update() const {
   dispatch("weight_average", store_.dtype(), [&](auto zero) {
     using T = decltype(zero);
     kernels::move_average(values_.data<T>(), store_.values().data<T>(), step_decay_.data<double>(), values_.count(),

@@ -15,8 +15,12 @@ class WeightAverage {
   /// Starts as the store's values. `store` must outlive it and be allocated. @throws Error unless decay is in (0, 1).
   WeightAverage(const ParameterStore& store, double decay);
 
-  /// After optimizer step `step`, from 1. The factor lives in device memory.
-  void update(std::int64_t step) const;
+  /// d_t of step `step`, from 1.
+  double decay_at(std::int64_t step) const;
+  /// f64 [1] on the device: d_t of the next update(), to be written by the caller.
+  const Tensor& step_decay() const { return step_decay_; }
+  /// After an optimizer step.
+  void update() const;
 
   /// Exchanges the averages with the store's values, in both directions: between two calls the model computes with
   /// the averages.

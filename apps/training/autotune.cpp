@@ -25,10 +25,10 @@ constexpr int timed_steps = 3;
 std::map<Problem, std::vector<double>> time_algorithm(Algorithm algorithm, RandomSteps& steps) {
   const conv::ForceAlgorithm forced(algorithm);
   std::map<Problem, std::vector<double>> seconds;
-  steps.run();
+  steps.run_in_parts();
   conv::RunRecorder recorder;
   for (int step = 0; step < timed_steps; ++step) {
-    steps.run();
+    steps.run_in_parts();
     for (const conv::Run& run : recorder.take())
       if (run.problem.kernels > 0 && run.algorithm == conv::name_of(algorithm))
         seconds[run.problem].push_back(run.seconds);

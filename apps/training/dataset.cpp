@@ -41,6 +41,7 @@ Batch Dataset::gather(const Tensor& indices, DType dtype, const kernels::Variati
               Tensor::empty({samples}, DType::i32)};
   const kernels::Mix* device_mix = nullptr;
   if (mix.defined()) {
+    static_assert(sizeof(kernels::Mix) == 5 * sizeof(double));
     batch.other_labels = Tensor::empty({samples}, DType::i32);
     batch.own_share = mix.view(0, {1});
     device_mix = reinterpret_cast<const kernels::Mix*>(mix.data<double>());
@@ -53,15 +54,6 @@ Batch Dataset::gather(const Tensor& indices, DType dtype, const kernels::Variati
                              main_stream());
   });
   return batch;
-}
-
-Tensor empty_mix() {
-  static_assert(sizeof(kernels::Mix) == 5 * sizeof(double));
-  return Tensor::empty({5}, DType::f64);
-}
-
-void set_mix(const Tensor& target, const kernels::Mix& mix) {
-  target.copy_from_host(&mix);
 }
 
 ImageData load_data(const std::string& data) {

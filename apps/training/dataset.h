@@ -26,8 +26,8 @@ class Dataset {
   std::int64_t count() const { return labels_.count(); }
   std::int64_t extent() const { return images_.size(2); }  ///< height and width of the images
 
-  /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (empty_mix()) is
-  /// given.
+  /// The images at `indices` (i32 [N]) in the floating type `dtype`, varied, and mixed if `mix` (one kernels::Mix, as
+  /// f64 [5]) is given.
   Batch gather(const Tensor& indices, DType dtype, const kernels::Variation& variation = {},
                const Tensor& mix = {}) const;
 
@@ -35,10 +35,6 @@ class Dataset {
   Tensor images_;  // u8 [count, 3, H, W]
   Tensor labels_;  // u8 [count]
 };
-
-/// Device memory for a kernels::Mix, f64 [5], and how it is written.
-Tensor empty_mix();
-void set_mix(const Tensor& target, const kernels::Mix& mix);
 
 /// The data set that `data` names: "synthetic", or a folder of CIFAR-10 binary files. @throws Error naming the file.
 ImageData load_data(const std::string& data);

@@ -1,11 +1,13 @@
 #include "apps/training/evaluator.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "apps/training/totals.h"
 #include "data/batches.h"
 #include "engine/device.h"
 #include "engine/files.h"
+#include "engine/step_graph.h"
 #include "kernels/averages.h"
 #include "models/inference.h"
 
@@ -52,10 +54,14 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
     Tape tape(false);
     return model.net.forward(model.pass(tape, false), Variable(images)).value();
   };
-  for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
+  // Of a batch: always in the same places, so that it can be repeated.
+  const std::int64_t most = std::min(count, batch_size);
+  const Tensor images = Tensor::empty({most}, DType::i32),
+               results = Tensor::empty({most, classes}, model.store.dtype());
+  const auto evaluate_batch = [&](const Tensor& indices, const Tensor& result) {
     Tensor average, labels;
     for (const View& view : views) {
-      const Batch batch = dataset.gather(order.view(range.begin, {range.size()}), model.store.precision(),
+      const Batch batch = dataset.gather(indices, model.store.precision(),
                                          {.down = view.down, .right = view.right, .mirrored = view.mirrored});
       const Tensor output = forward(batch.images);
       average = views.size() == 1 ? output : with_part(average, output, views.size());
@@ -63,7 +69,15 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
     }
     Tape tape(false);
     ops::cross_entropy(tape, Variable(average), labels, totals.data());
-    if (logits.defined()) logits.view(range.begin * classes, {range.size(), classes}).copy_from(average);
+    result.copy_from(average);
+  };
+  StepGraphs graphs;
+  for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
+    const std::int64_t size = range.size();
+    const Tensor indices = images.view(0, {size}), result = results.view(0, {size, classes});
+    indices.copy_from(order.view(range.begin, {size}));
+    graphs.run(size, [&] { evaluate_batch(indices, result); });
+    if (logits.defined()) logits.view(range.begin * classes, {size, classes}).copy_from(result);
     if (on_batch) on_batch(range.end);
   }
   const kernels::ClassificationTotals sums = totals.read();

@@ -4,6 +4,9 @@
 #include <set>
 
 #include "apps/training/require.h"
+#include "engine/device.h"
+#include "engine/files.h"
+#include "engine/step_graph.h"
 
 namespace omniconv {
 namespace {
@@ -15,6 +18,14 @@ constexpr std::int64_t most_threads = 1024;
 void check_threads(const std::optional<std::int64_t>& threads) {
   require(!threads || (*threads >= 1 && *threads <= most_threads), "--threads of 1 to ", most_threads, ", got ",
           threads.value_or(0));
+}
+
+void set_cuda_graph(std::string_view word) {
+  if (word.empty()) return;
+  require(word == "on" || word == "off", "--cuda-graph on or off, got ", in_quotes(word));
+  require(word == "off" || device_kind() == "cuda",
+          "--cuda-graph off, got on: this build computes on the CPU, where there are no CUDA graphs");
+  set_step_graphs(word == "on");
 }
 
 void check_series(const TrainOptions& options) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/training/observer.h"
@@ -26,6 +27,7 @@ struct TrainOptions {
   std::string resume;                     ///< run folder to continue; empty: a new run
   std::optional<std::int64_t> max_steps;  ///< optimizer steps of the run at which this call stops
   std::optional<std::int64_t> threads;
+  std::string cuda_graph;  ///< see set_cuda_graph()
   bool log_steps = false;
   /// Called with the folder and the data of each run that no signal ended, when its memory is free again; may be empty.
   std::function<void(const std::string& folder, const std::string& data)> after_run;
@@ -37,6 +39,11 @@ struct TrainOptions {
 void check(const TrainOptions& options);
 /// The same for what --seeds, --compare and --dry-run go with.
 void check_series(const TrainOptions& options);
+/// --cuda-graph on or off of a call, or nothing: whether steps are recorded as CUDA graphs (engine/step_graph.h).
+/// @throws UsageError for another word, and for "on" in a build for the CPU.
+void set_cuda_graph(std::string_view word);
+inline constexpr const char* cuda_graph_help =
+    "Queue steps as CUDA graphs: on, off (on in a CUDA build; no result depends on it)";
 /// @throws UsageError unless `threads` is absent or a number of threads the engine takes.
 void check_threads(const std::optional<std::int64_t>& threads);
 

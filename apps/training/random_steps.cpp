@@ -34,9 +34,22 @@ RandomSteps::RandomSteps(const Model& model, const Recipe& recipe, std::int64_t 
 }
 
 void RandomSteps::run() {
+  begin();
+  graphs_.run(0, [this] { queue(); });
+}
+
+void RandomSteps::run_in_parts() {
+  begin();
+  queue();
+}
+
+void RandomSteps::begin() {
   model_.set_step(step_);
   epoch_.copy_from_host(&step_);
   ++step_;
+}
+
+void RandomSteps::queue() {
   const Batch batch = dataset_.gather(
       order_, precision_, {.crop = true, .flip = kernels::Flip::random, .epoch = epoch_.data<std::int64_t>()});
   train_on_batch(model_, sgd_, batch, totals_.data());

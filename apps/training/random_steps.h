@@ -7,6 +7,7 @@
 #include "apps/training/recipe.h"
 #include "apps/training/totals.h"
 #include "engine/optimizer.h"
+#include "engine/step_graph.h"
 
 namespace omniconv {
 
@@ -15,10 +16,15 @@ class RandomSteps {
   /// Steps of `batch_size` images; `model` is one of `recipe`, stays the caller's and is trained.
   RandomSteps(const Model& model, const Recipe& recipe, std::int64_t batch_size);
 
-  /// One step, from the gathering of the batch to the new weights.
+  /// One step, from the gathering of the batch to the new weights, as training queues it: recorded where steps are.
   void run();
+  /// The same, each of its launches queued by itself, for those who look at them.
+  void run_in_parts();
 
  private:
+  void begin();
+  void queue();
+
   const Model& model_;
   DType precision_;
   Dataset dataset_;
@@ -27,6 +33,7 @@ class RandomSteps {
   DeviceTotals totals_;
   Tensor epoch_;  // i64 [1]: as many as steps
   std::int64_t step_ = 0;
+  StepGraphs graphs_;
 };
 
 }  // namespace omniconv

@@ -234,6 +234,7 @@ Outcome run_once(TrainOptions options, Console& console) {
   apply_configuration(options, resumption ? &resumption->run.recipe : nullptr);
   check(options);
   if (options.threads) set_threads(static_cast<int>(*options.threads));
+  set_cuda_graph(options.cuda_graph);
 
   if (resuming) {
     const RunFolder folder(options.resume);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
@@ -12,6 +13,7 @@
 #include "data/hold_out.h"
 #include "engine/allocator.h"
 #include "kernels/elementwise.h"
+#include "kernels/training_step.h"
 
 namespace omniconv {
 namespace {
@@ -30,6 +32,12 @@ std::optional<Dataset> held_out(const Recipe& recipe, ImageData& data) {
   if (recipe.validation == 0) return std::nullopt;
   const auto classes = static_cast<std::int64_t>(data.class_names.size());
   return Dataset(hold_out(data.train, recipe.validation, recipe.stratified, classes));
+}
+
+std::int64_t largest(const std::vector<BatchRange>& ranges) {
+  std::int64_t size = 0;
+  for (const BatchRange& range : ranges) size = std::max(size, range.size());
+  return size;
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -66,8 +74,13 @@ Trainer::Trainer(const Recipe& recipe, ImageData data)
       ranges_(batch_ranges(data.train.count(), recipe.batch_size, true)),
       model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
+      order_(Tensor::empty({train_.count()}, DType::i32)),
+      table_(Tensor::empty({steps_per_epoch() * static_cast<std::int64_t>(sizeof(kernels::StepValues))}, DType::u8)),
+      position_(Tensor::zeros({1}, DType::i64)),
       epoch_(Tensor::zeros({1}, DType::i64)),
-      mix_(recipe.mixing.enabled() ? empty_mix() : Tensor()),
+      mix_(recipe.mixing.enabled() ? Tensor::empty({5}, DType::f64) : Tensor()),
+      images_(Tensor::empty({largest(ranges_)}, DType::i32)),
+      loss_(Tensor::zeros({1}, model_.store.dtype())),
       losses_(Tensor::zeros({steps_per_epoch()}, model_.store.dtype())) {
   if (recipe.clip_norm > 0) sgd_.clip_gradients(recipe.clip_norm);
   if (!recipe.no_decay.empty() || !recipe.stages.empty())
@@ -122,67 +135,81 @@ void Trainer::guard_temperature(const Tensor& loss) {
   });
 }
 
-Tensor Trainer::order_of(std::int64_t epoch) const {
-  return Tensor::from_host(epoch_order(train_.count(), static_cast<std::uint64_t>(recipe_.seed),
-                                       static_cast<std::uint64_t>(epoch), recipe_.shuffle));
+void Trainer::place_device(std::int64_t finished_steps) {
+  const std::int64_t steps = steps_per_epoch(), epoch = finished_steps / steps, position = finished_steps % steps;
+  const auto seed = static_cast<std::uint64_t>(recipe_.seed);
+  std::vector<kernels::StepValues> rows;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const std::int64_t before = epoch * steps + i;
+    rows.push_back({.learning_rate = learning_rate_at(recipe_, before, steps),
+                    .temperature = temperature_at(recipe_, before, steps),
+                    .average_decay = average_ ? average_->decay_at(before + 1) : 0,
+                    .epoch = epoch,
+                    .pass = before * recipe_.accumulate,
+                    .first = ranges_[static_cast<std::size_t>(i)].begin,
+                    .mix = mix_.defined() ? draw_mix(recipe_.mixing, seed, before) : kernels::Mix{}});
+  }
+  table_.copy_from_host(rows.data());
+  order_.copy_from_host(epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle).data());
+  position_.copy_from_host(&position);
 }
 
-void Trainer::for_each_part(std::int64_t finished_steps, const Tensor& order,
-                            const std::function<void(const Batch&)>& body) {
-  const std::int64_t steps = steps_per_epoch();
-  const auto seed = static_cast<std::uint64_t>(recipe_.seed);
+void Trainer::for_each_part(std::int64_t samples, const std::function<void(const Batch&)>& body) {
+  const kernels::StepTargets targets{.learning_rate = sgd_.learning_rate().data<double>(),
+                                     .temperature = guard_.defined() ? nullptr : model_.temperature.data<double>(),
+                                     .average_decay = average_ ? average_->step_decay().data<double>() : nullptr,
+                                     .epoch = epoch_.data<std::int64_t>(),
+                                     .pass = model_.step.data<std::int64_t>(),
+                                     .mix = reinterpret_cast<kernels::Mix*>(mix_.data_or_null<double>()),
+                                     .images = images_.data<std::int32_t>()};
+  kernels::begin_step(reinterpret_cast<const kernels::StepValues*>(table_.raw()), position_.data<std::int64_t>(),
+                      order_.data<std::int32_t>(), samples, targets, main_stream());
   kernels::Variation variation;
   variation.crop = recipe_.augment;
   variation.flip = recipe_.augment ? recipe_.flip : kernels::Flip::never;
   variation.cutout = recipe_.cutout;
-  variation.seed = seed;
-  const std::int64_t epoch = finished_steps / steps;
-  epoch_.copy_from_host(&epoch);
+  variation.seed = static_cast<std::uint64_t>(recipe_.seed);
   variation.epoch = epoch_.data<std::int64_t>();
-  if (mix_.defined()) set_mix(mix_, draw_mix(recipe_.mixing, seed, finished_steps));
-  if (!guard_.defined()) {
-    temperature_ = temperature_at(recipe_, finished_steps, steps);
-    model_.set_temperature(temperature_);
-  }
 
-  const BatchRange& range = ranges_[static_cast<std::size_t>(finished_steps % steps)];
   // The batch at the end may be too small for so many parts: a batch norm needs two images.
-  const std::int64_t part_size =
-      std::max<std::int64_t>(2, (range.size() + recipe_.accumulate - 1) / recipe_.accumulate);
-  std::int64_t pass = finished_steps * recipe_.accumulate;  // every forward pass drops values of its own
-  for (const BatchRange& part : batch_ranges(range.size(), part_size, true)) {
-    model_.set_step(pass++);
-    body(train_.gather(order.view(range.begin + part.begin, {part.size()}), recipe_.precision, variation, mix_));
+  const std::int64_t part_size = std::max<std::int64_t>(2, (samples + recipe_.accumulate - 1) / recipe_.accumulate);
+  for (const BatchRange& part : batch_ranges(samples, part_size, true)) {
+    // Every forward pass drops values of its own.
+    if (part.begin > 0) kernels::advance(model_.step.data<std::int64_t>(), main_stream());
+    body(train_.gather(images_.view(part.begin, {part.size()}), recipe_.precision, variation, mix_));
   }
 }
 
-void Trainer::train_step(const Tensor& order) {
-  const std::int64_t position = step_ % steps_per_epoch();
-  const ops::LossOptions options{.smoothing = recipe_.label_smoothing,
-                                 .mean_over = ranges_[static_cast<std::size_t>(position)].size()};
-  const Tensor loss = losses_.view(position, {1});
-  sgd_.set_learning_rate(learning_rate_at(recipe_, step_, steps_per_epoch()));
+void Trainer::queue_step(std::int64_t samples) {
+  const ops::LossOptions options{.smoothing = recipe_.label_smoothing, .mean_over = samples};
+  loss_.set_zero();
+  model_.store.begin_gradients();
+  for_each_part(samples,
+                [&](const Batch& part) { add_to(loss_, add_gradients(model_, sgd_, part, options, totals_.data())); });
+  model_.store.finish_gradients();
+  sgd_.halt_unless_finite(loss_);
+  sgd_.step();
+  if (guard_.defined()) guard_temperature(loss_);
+  if (average_) average_->update();
+  dispatch(where, loss_.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    kernels::finish_step(loss_.data<T>(), losses_.data<T>(), position_.data<std::int64_t>(), main_stream());
+  });
+}
+
+void Trainer::train_step() {
   if (const Stage* const stage = stage_of(recipe_, step_, steps_per_epoch()); stage != stage_) {
     stage_ = stage;
     sgd_.set_groups(group_settings(recipe_.weight_decay, stage->train));
   }
-  loss.set_zero();
-  model_.store.begin_gradients();
-  within_memory(recipe_.batch_size, [&] {
-    for_each_part(step_, order,
-                  [&](const Batch& part) { add_to(loss, add_gradients(model_, sgd_, part, options, totals_.data())); });
-  });
-  model_.store.finish_gradients();
-  sgd_.halt_unless_finite(loss);
-  sgd_.step();
-  if (guard_.defined()) guard_temperature(loss);
+  const std::int64_t samples = ranges_[static_cast<std::size_t>(step_ % steps_per_epoch())].size();
+  within_memory(recipe_.batch_size, [&] { graphs_.run(samples, [&] { queue_step(samples); }); });
   ++step_;
-  if (average_) average_->update(step_);
 }
 
 void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console) {
   const std::int64_t epoch = step_ / steps_per_epoch();
-  const Tensor order = order_of(epoch);
+  place_device(step_);
   if (step_ % steps_per_epoch() == 0) totals_.write({});
   told_totals_ = totals_.read();
   speed_.start();
@@ -190,10 +217,12 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
   const std::int64_t end = std::min(last_step, (epoch + 1) * steps_per_epoch());
   while (step_ < end && StopSignals::received() == 0) {
     const std::int64_t batch = ranges_[static_cast<std::size_t>(step_ % steps_per_epoch())].size();
-    train_step(order);
+    train_step();
     speed_.count(batch);
     if (console.due()) look(log, console, last_step);
   }
+  if (!graphs_.refusal().empty() && !std::exchange(told_refusal_, true))
+    console.print("Steps are queued kernel by kernel, not as CUDA graphs: " + graphs_.refusal());
   look(log, console, last_step);
   temperature_ = last_temperature();
   epoch_speed_ = speed_.images_per_second();
@@ -201,7 +230,8 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
 
 /// Of the last step; the guard keeps it on the device.
 double Trainer::last_temperature() const {
-  return guard_.defined() ? guard_.to_doubles()[4] : temperature_;
+  if (guard_.defined()) return guard_.to_doubles()[4];
+  return temperature_at(recipe_, std::max<std::int64_t>(step_, 1) - 1, steps_per_epoch());
 }
 
 /// Reads what the steps since the last look have left on the device.
@@ -259,7 +289,8 @@ std::string Trainer::fault_of(std::int64_t finished_steps) {
   }
   // Since then no step has changed the weights, so the same batch leads to the same values again.
   std::string layer;
-  for_each_part(finished_steps, order_of(finished_steps / steps_per_epoch()), [&](const Batch& part) {
+  place_device(finished_steps);
+  for_each_part(ranges_[static_cast<std::size_t>(finished_steps % steps_per_epoch())].size(), [&](const Batch& part) {
     Tape tape;
     const Variable logits = model_.net.forward(model_.pass(tape, true), Variable(part.images));
     if (layer.empty()) layer = tape.first_not_finite();

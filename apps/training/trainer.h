@@ -19,6 +19,7 @@
 #include "data/batches.h"
 #include "engine/ops/functions.h"
 #include "engine/optimizer.h"
+#include "engine/step_graph.h"
 #include "engine/weight_average.h"
 
 namespace omniconv {
@@ -66,12 +67,14 @@ class Trainer {
     std::int64_t step;
   };
 
-  /// The images of epoch `epoch` (from 0) in the order of their use, i32 [train_count()].
-  Tensor order_of(std::int64_t epoch) const;
-  /// Calls `body` with the parts of the batch of the step that follows `finished_steps` finished ones, at its
-  /// temperature; `order` is its epoch's.
-  void for_each_part(std::int64_t finished_steps, const Tensor& order, const std::function<void(const Batch&)>& body);
-  void train_step(const Tensor& order);
+  /// Makes the step that follows `finished_steps` finished ones the next one of the device: the order and the values of
+  /// all steps of its epoch, and its position among them.
+  void place_device(std::int64_t finished_steps);
+  /// Calls `body` with the parts of a batch of `samples` images, that of the device's next step.
+  void for_each_part(std::int64_t samples, const std::function<void(const Batch&)>& body);
+  void train_step();
+  /// The device's share of a step over `samples` images, from the gathering of the batch to the new weights.
+  void queue_step(std::int64_t samples);
   /// Why the loss of the step that follows `finished_steps` finished ones is not finite: the first layer to blame.
   std::string fault_of(std::int64_t finished_steps);
   void train_epoch(std::int64_t last_step, StepLog* log, Console& console);
@@ -102,12 +105,21 @@ class Trainer {
   std::optional<SafetensorsFile>
       displaced_best_;  // best of whole epochs while best.safetensors is of a stop within one
 
-  Tensor epoch_;                  // i64 [1]: that of the next step, from 0
-  Tensor mix_;                    // where images are mixed: the next step's, see set_mix()
-  Tensor losses_;                 // [steps per epoch]: each step's loss of the epoch in progress
+  // What a step reads and leaves on the device, always in the same places:
+  Tensor order_;       // i32 [train_count()]: the images of the epoch in the order of their use
+  Tensor table_;       // one kernels::StepValues for each step of the epoch, as bytes
+  Tensor position_;    // i64 [1]: of the next step in the epoch
+  Tensor epoch_;       // i64 [1]
+  Tensor mix_;         // one kernels::Mix, where images are mixed
+  Tensor images_;      // i32 [largest batch]: those of the step
+  Tensor loss_;        // [1]
+  Tensor losses_;      // [steps per epoch]: each step's loss of the epoch in progress
+  StepGraphs graphs_;  // by size of the batch
+  bool told_refusal_ = false;
+
   std::int64_t seen_steps_ = 0;   // those whose loss was read
   Tensor guard_;                  // with --temperature-guard: one kernels::GuardState, as f64 [5]
-  double temperature_ = 1;        // of the last step
+  double temperature_ = 1;        // of the last step of the last epoch
   const Stage* stage_ = nullptr;  // that the optimizer is set to
   SpeedMeter speed_;
   double epoch_speed_ = 0;  // images per second of the epoch just trained

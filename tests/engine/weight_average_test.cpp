@@ -21,8 +21,10 @@ TEST_CASE("averages follow weights and buffers, soon at first, and change places
     buffers = uniform_values(others, static_cast<std::uint64_t>(10 + step));
     store.values().copy_from_host(weights.data());
     store.buffers().copy_from_host(buffers.data());
-    average.update(step);
     const double decay = std::min(0.3, (1.0 + static_cast<double>(step)) / (10.0 + static_cast<double>(step)));
+    CHECK(average.decay_at(step) == decay);
+    average.step_decay().copy_from_host(&decay);
+    average.update();
     for (std::size_t i = 0; i < weights.size(); ++i)
       expected_weights[i] += (1 - decay) * (weights[i] - expected_weights[i]);
     for (std::size_t i = 0; i < buffers.size(); ++i)
