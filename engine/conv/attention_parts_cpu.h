@@ -30,6 +30,16 @@ inline std::vector<float> all_shares(const ConvShape& shape, const AttentionValu
   return shares;
 }
 
+/// weighted [N, K, R·S] = q ⊙ Σ of `parts` dots, each like q.
+inline void weigh_dots(const std::vector<float>& shares, const float* dots, std::int64_t parts, float* weighted) {
+  const auto count = static_cast<std::int64_t>(shares.size());
+  for (std::int64_t e = 0; e < count; ++e) {
+    float sum = 0;
+    for (std::int64_t part = 0; part < parts; ++part) sum += dots[part * count + e];
+    weighted[e] = shares[static_cast<std::size_t>(e)] * sum;
+  }
+}
+
 /// `count` output pixels of a row, from `out` on, that at some tap read every stride-th input pixel from `in` on.
 struct PixelRun {
   std::int64_t out, in, count;

@@ -258,12 +258,7 @@ void folded_gradient(const ConvShape& shape, const Attention& attention, const f
               }
             });
         }
-    if (!weighted_kst) return;
-    float* sums = range_dots.data<float>() + unit * samples * kernels;
-    for (std::int64_t e = 0; e < samples * kernels; ++e) {
-      sums[e] = 0;
-      for (int lane = 0; lane < lanes; ++lane) sums[e] += dots[e * lanes + lane];
-    }
+    if (weighted_kst) sum_lanes(dots, samples * kernels, range_dots.data<float>() + unit * samples * kernels);
   });
 
   if (!weighted_kst) return;

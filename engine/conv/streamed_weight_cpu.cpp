@@ -51,7 +51,7 @@ void sample_gradients(const float* d_output, const float* input, std::int64_t ch
   }
 }
 
-/// d_weights [9, block_rows, K, 16] += Σ_n q_nkt D_n, and dots [n, 9, K, 16] += Σ_rows D_n W_k, lane by lane. D
+/// d_weights [9, block_rows, K, 16] += Σ_n q_nkt D_n, and dots [n, K, 9, 16] += Σ_rows D_n W_k, lane by lane. D
 /// [n, 9, block_rows, 16], shares q [n, K, 9], weights like d_weights.
 template <int Kernels, int Samples>
 void fold(const float* gradients, const float* shares, const float* weights, float* d_weights, float* dots) {
@@ -76,7 +76,7 @@ void fold(const float* gradients, const float* shares, const float* weights, flo
       }
     }
     for (int n = 0; n < Samples; ++n)
-      for (int k = 0; k < Kernels; ++k) vector_at(dots + ((n * taps + t) * Kernels + k) * lanes) += sums[n][k];
+      for (int k = 0; k < Kernels; ++k) vector_at(dots + ((n * Kernels + k) * taps + t) * lanes) += sums[n][k];
   }
 }
 
@@ -143,20 +143,20 @@ void streamed_weight_gradient(const ConvShape& shape, const AttentionValues<floa
                               const float* weight, const float* d_output, float* d_weight, bool accumulate,
                               float* weighted_kst) {
   const std::int64_t samples = shape.samples, kernels = attention.kernels, channels = shape.in_channels;
-  const std::int64_t units = shape.out_channels / block_rows, sample_dots = taps * kernels;
+  const std::int64_t units = shape.out_channels / block_rows, shares_count = samples * kernels * taps;
   const Tensor rows = channel_major(samples, most_pixels, shape.out_channels, d_output, attention.filter);
   const std::vector<float> shares = all_shares(shape, attention);
   const std::vector<std::int64_t> places = places_of(shape, kernels);
-  Tensor unit_dots;  // [units, N, 9, K]
-  if (weighted_kst) unit_dots = Tensor::empty({units, samples, taps, kernels}, DType::f32);
+  Tensor unit_dots;  // [units, N, K, 9]
+  if (weighted_kst) unit_dots = Tensor::empty({units, shares_count}, DType::f32);
 
   parallel_units(units, [&](std::int64_t unit) {
     const std::int64_t first_out = unit * block_rows;
     float* weights = ThreadScratch::get(ThreadScratch::source, kernels * block_count);
     float* d_weights = ThreadScratch::get(ThreadScratch::gradient, kernels * block_count);
     float* gradients = ThreadScratch::get(ThreadScratch::aggregated, most_together * block_count);
-    float* dots = ThreadScratch::get(ThreadScratch::destination, samples * sample_dots * lanes);
-    std::fill_n(dots, samples * sample_dots * lanes, 0.0f);
+    float* dots = ThreadScratch::get(ThreadScratch::destination, shares_count * lanes);
+    std::fill_n(dots, shares_count * lanes, 0.0f);
     std::fill_n(weights, kernels * block_count, 0.0f);
 
     const std::int64_t groups = (samples + most_together - 1) / most_together;
@@ -185,7 +185,7 @@ void streamed_weight_gradient(const ConvShape& shape, const AttentionValues<floa
         }
         prefetch.step();
         folds[static_cast<std::size_t>(kernels - 1)][static_cast<std::size_t>(together - 1)](
-            gradients, shares.data() + n * kernels * taps, weights, d_weights, dots + n * sample_dots * lanes);
+            gradients, shares.data() + n * kernels * taps, weights, d_weights, dots + n * kernels * taps * lanes);
         n += together;
       }
       if (!d_weight) continue;
@@ -198,24 +198,9 @@ void streamed_weight_gradient(const ConvShape& shape, const AttentionValues<floa
         from += lanes;
       }
     }
-    if (!weighted_kst) return;
-    float* sums = unit_dots.data<float>() + unit * samples * sample_dots;
-    for (std::int64_t e = 0; e < samples * sample_dots; ++e) {
-      sums[e] = 0;
-      for (int lane = 0; lane < lanes; ++lane) sums[e] += dots[e * lanes + lane];
-    }
+    if (weighted_kst) sum_lanes(dots, shares_count, unit_dots.data<float>() + unit * shares_count);
   });
-
-  if (!weighted_kst) return;
-  for (std::int64_t n = 0; n < samples; ++n)
-    for (std::int64_t k = 0; k < kernels; ++k)
-      for (std::int64_t t = 0; t < taps; ++t) {
-        float sum = 0;
-        for (std::int64_t unit = 0; unit < units; ++unit)
-          sum += unit_dots.data<float>()[((unit * samples + n) * taps + t) * kernels + k];
-        const std::int64_t index = (n * kernels + k) * taps + t;
-        weighted_kst[index] = shares[static_cast<std::size_t>(index)] * sum;
-      }
+  if (weighted_kst) weigh_dots(shares, unit_dots.data<float>(), units, weighted_kst);
 }
 
 }  // namespace omniconv::conv

@@ -27,6 +27,14 @@ inline void pin([[maybe_unused]] Vector& value) {
 #endif
 }
 
+/// sums[e] = Σ of the sixteen floats of vectors [count, 16].
+inline void sum_lanes(const float* vectors, std::int64_t count, float* sums) {
+  for (std::int64_t e = 0; e < count; ++e, vectors += lanes) {
+    sums[e] = 0;
+    for (int lane = 0; lane < lanes; ++lane) sums[e] += vectors[lane];
+  }
+}
+
 /// sums[r] += factors[r · stride] · row [Vectors · 16]: a step of a matrix product whose result stays in registers.
 template <int Rows, int Vectors>
 inline void add_products(const float* factors, std::int64_t stride, const float* row, Vector (&sums)[Rows][Vectors]) {

@@ -270,12 +270,8 @@ void weight_gradient(const ConvShape& shape, const Attention& attention, const f
         for (int s = 0; s < Samples; ++s) channels.multiply({n + s, 1}, input, d_output, products + s * products_count);
         std::fill(dots.begin(), dots.end(), 0.0f);
         channels.template fold_all<Samples>(products, shares.data() + n * share_count, weights, gradients, dots.data());
-        if (!weighted_kst) return;
-        float* sums = range_dots.data<float>() + (range * samples + n) * share_count;
-        for (std::int64_t e = 0; e < Samples * share_count; ++e) {
-          sums[e] = 0;
-          for (int lane = 0; lane < lanes; ++lane) sums[e] += dots[static_cast<std::size_t>(e * lanes + lane)];
-        }
+        if (weighted_kst)
+          sum_lanes(dots.data(), Samples * share_count, range_dots.data<float>() + (range * samples + n) * share_count);
       };
       std::int64_t n = first;
       for (; n + most_samples <= last; n += most_samples) pass(std::integral_constant<int, most_samples>{}, n);
@@ -296,13 +292,7 @@ void weight_gradient(const ConvShape& shape, const Attention& attention, const f
         for (std::int64_t e = 0; e < channels.gradient_count(); ++e) sum[e] += sum[c * gradient_count + e];
       write(channels, sum);
     });
-  if (!weighted_kst) return;
-  for (std::int64_t e = 0; e < samples * share_count; ++e) {
-    float sum = 0;
-    for (std::int64_t range = 0; range < ranges; ++range)
-      sum += range_dots.data<float>()[range * samples * share_count + e];
-    weighted_kst[e] = shares[static_cast<std::size_t>(e)] * sum;
-  }
+  if (weighted_kst) weigh_dots(shares, range_dots.data<float>(), ranges, weighted_kst);
 }
 
 }  // namespace
