@@ -63,7 +63,8 @@ void batch_norm_apply(const BatchNormShape& shape, const BatchNormApply<T>& argu
 
 /// Gradients. What arrives is d_output + d_pool / P, masked by output > 0 where shape.relu; one of the two may be
 /// nullptr. `batch_statistics` says whether mean and rstd depended on the input (training). Each target may be nullptr
-/// (not wanted) and has its own accumulate flag.
+/// (not wanted) and has its own accumulate flag. Of an element d_residual is written first, so d_input may be the same
+/// memory and accumulate there.
 template <class T>
 struct BatchNormBackward {
   using Value = compute_type_t<T>;

@@ -59,7 +59,8 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
     };
     if (!tape.needs_backward({&input, &residual, &gamma, &beta})) return with_pool(Variable(output));
     const auto backward = [=, batch_statistics = mode.batch_statistics](const Arriving& arriving) {
-      const Gradient d_input = input.gradient(), d_residual = residual.gradient();
+      // Asked in the order in which the kernel writes: where both are one variable, the second adds to the first.
+      const Gradient d_residual = residual.gradient(), d_input = input.gradient();
       const Gradient d_gamma = gamma.gradient(), d_beta = beta.gradient();
       const Tensor dot = input.dot_of(d_input);
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);

@@ -91,6 +91,20 @@ TEST_CASE("gradient of batch norm", "[ops]") {
       inputs, 1000);
 }
 
+TEST_CASE("gradient of a variable that is input and residual of one operation", "[ops]") {
+  // As above, nothing lies within a step of ReLU's kink.
+  const Variable input = variable({3, 2, 3, 5}, 11), bias = variable({5}, 13);
+  const Norm norm(5);
+  check_gradients(
+      [&](Tape& tape) {
+        return ops::batch_norm(tape, {.relu = true}, input, input, norm.gamma, norm.beta, norm.running_mean,
+                               norm.running_var);
+      },
+      {{"input", input}, {"gamma", norm.gamma}, {"beta", norm.beta}}, 1000);
+  check_gradients([&](Tape& tape) { return ops::add_bias(tape, input, bias, true, input); },
+                  {{"input", input}, {"bias", bias}}, 1000);
+}
+
 TEST_CASE("gradient of batch norm with a pool that steers the convolution behind it", "[ops]") {
   // As above, nothing lies within a step of ReLU's kink.
   const Variable input = variable({3, 2, 3, 5}, 11), residual = variable({3, 2, 3, 5}, 12);
