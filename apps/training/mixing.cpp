@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "data/draws.h"
-#include "data/images.h"
 
 namespace omniconv {
 namespace {
@@ -19,10 +18,10 @@ double draw_beta(Draws& draws, double alpha) {
 }
 
 /// A box of the part `area` of the image around a point anywhere in it; what lies outside is cut off.
-kernels::Mix draw_box(Draws& draws, double area) {
-  const double extent = std::floor(image_extent * std::sqrt(area));
+kernels::Mix draw_box(Draws& draws, double area, std::int64_t image_extent) {
+  const auto last = static_cast<double>(image_extent);
+  const double extent = std::floor(last * std::sqrt(area)), half = std::floor(extent / 2);
   const auto y = static_cast<double>(draws.below(image_extent)), x = static_cast<double>(draws.below(image_extent));
-  const double half = std::floor(extent / 2), last = image_extent;
   kernels::Mix mix;
   mix.top = std::max(0.0, y - half);
   mix.left = std::max(0.0, x - half);
@@ -34,10 +33,10 @@ kernels::Mix draw_box(Draws& draws, double area) {
 
 }  // namespace
 
-kernels::Mix draw_mix(const Mixing& mixing, std::uint64_t seed, std::int64_t finished_steps) {
+kernels::Mix draw_mix(const Mixing& mixing, std::int64_t extent, std::uint64_t seed, std::int64_t finished_steps) {
   Draws draws(seed, DrawPurpose::mixing, static_cast<std::uint64_t>(finished_steps));
   const bool boxes = mixing.cutmix > 0 && (mixing.mixup == 0 || draws.below(2) == 0);
-  if (boxes) return draw_box(draws, 1 - draw_beta(draws, mixing.cutmix));
+  if (boxes) return draw_box(draws, 1 - draw_beta(draws, mixing.cutmix), extent);
   kernels::Mix mix;
   mix.own_share = draw_beta(draws, mixing.mixup);
   return mix;

@@ -19,8 +19,8 @@ struct Mixing {
 /// Largest α that draw_mix takes: its draws are rejected ever more often.
 inline constexpr double largest_mixing_alpha = 4;
 
-/// The mix of the step that follows `finished_steps` finished ones; depends on the arguments alone. `mixing` is
-/// enabled.
-kernels::Mix draw_mix(const Mixing& mixing, std::uint64_t seed, std::int64_t finished_steps);
+/// The mix of the step that follows `finished_steps` finished ones, for images of extent x extent pixels; depends on
+/// the arguments alone. `mixing` is enabled.
+kernels::Mix draw_mix(const Mixing& mixing, std::int64_t extent, std::uint64_t seed, std::int64_t finished_steps);
 
 }  // namespace omniconv

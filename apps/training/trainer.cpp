@@ -147,7 +147,7 @@ void Trainer::place_device(std::int64_t finished_steps) {
                     .epoch = epoch,
                     .pass = before * recipe_.accumulate,
                     .first = ranges_[static_cast<std::size_t>(i)].begin,
-                    .mix = mix_.defined() ? draw_mix(recipe_.mixing, seed, before) : kernels::Mix{}});
+                    .mix = mix_.defined() ? draw_mix(recipe_.mixing, train_.extent(), seed, before) : kernels::Mix{}});
   }
   table_.copy_from_host(rows.data());
   order_.copy_from_host(epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle).data());
