@@ -214,7 +214,8 @@ TEST_CASE("bench tells of every layer and direction") {
   CHECK(plan[0].at("algorithm") == "library");
   CHECK(plan[2].at("layer") == "layer1.0.conv1");
   for (const auto& row : plan) CHECK_FALSE(row.at("reason").get<std::string>().empty());
-  CHECK_THAT(run(bench + Words{"--plan"}).out, ContainsSubstring("layer4.1.conv2") && ContainsSubstring("weight gradient"));
+  CHECK_THAT(run(bench + Words{"--plan"}).out,
+             ContainsSubstring("layer4.1.conv2") && ContainsSubstring("weight gradient"));
 
   const Outcome timed = run(bench + Words{"--layers", "--ablate", "--json"});
   REQUIRE(timed.exit_code == 0);
