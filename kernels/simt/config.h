@@ -12,12 +12,14 @@
 #define OMNI_KERNEL __global__
 #define OMNI_DEVICE __device__ __forceinline__
 #define OMNI_HOST_DEVICE __host__ __device__
-#define OMNI_UNROLL _Pragma("unroll")  // in front of a loop whose arrays have to stay in registers
+#define OMNI_UNROLL _Pragma("unroll")          // in front of a loop whose arrays have to stay in registers
+#define OMNI_CONSTANT const __grid_constant__  // a kernel's parameter with arrays that are indexed by variables
 #else
 #define OMNI_KERNEL
 #define OMNI_DEVICE inline
 #define OMNI_HOST_DEVICE
 #define OMNI_UNROLL
+#define OMNI_CONSTANT const
 #endif
 
 namespace omniconv::simt {

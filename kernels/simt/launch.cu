@@ -5,6 +5,7 @@
 #if OMNICONV_CUDA
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <utility>
 #else
 #include <omp.h>
@@ -68,6 +69,16 @@ void allow_shared_bytes(const void* kernel, std::size_t shared_bytes) {
   place->second = shared_bytes;
 }
 
+namespace {
+
+unsigned processors_of(int device) {
+  int processors = 0;
+  check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "launch");
+  return static_cast<unsigned>(processors);
+}
+
+}  // namespace
+
 unsigned blocks_to_fill_device() {
   static std::mutex mutex;
   static std::map<int, unsigned> blocks;
@@ -75,10 +86,23 @@ unsigned blocks_to_fill_device() {
   check_cuda(cudaGetDevice(&device), "launch");
   const std::lock_guard lock(mutex);
   const auto [place, is_new] = blocks.try_emplace(device, 0u);
+  if (is_new || place->second == 0) place->second = processors_of(device) * 32;
+  return place->second;
+}
+
+unsigned resident_blocks(const void* kernel, unsigned threads, std::size_t shared_bytes) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int, const void*, unsigned, std::size_t>, unsigned> blocks;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "launch");
+  const std::lock_guard lock(mutex);
+  const auto [place, is_new] = blocks.try_emplace({device, kernel, threads, shared_bytes}, 0u);
   if (is_new || place->second == 0) {
-    int processors = 0;
-    check_cuda(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device), "launch");
-    place->second = static_cast<unsigned>(processors) * 32;
+    int of_a_processor = 0;
+    check_cuda(
+        cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_a_processor, kernel, static_cast<int>(threads), shared_bytes),
+        "launch");
+    place->second = static_cast<unsigned>(of_a_processor) * processors_of(device);
   }
   return place->second;
 }
