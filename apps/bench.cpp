@@ -83,9 +83,10 @@ std::vector<FusionAblation> ablate_fusions(const std::function<void()>& step, st
     console.show(concat("ablation: ", name_of(fusion)));
     std::vector<double> on, off;
     for (std::int64_t i = 0; i < warm_up_steps + count; ++i) {
-      on.push_back(seconds_of(step));
-      const WithoutFusion composed(fusion);
-      off.push_back(seconds_of(step));
+      for (const bool enabled : {true, false}) {
+        const WithFusion form(fusion, enabled);
+        (enabled ? on : off).push_back(seconds_of(step));
+      }
     }
     ablations.push_back(
         {fusion, median({on.begin() + warm_up_steps, on.end()}), median({off.begin() + warm_up_steps, off.end()})});

@@ -38,7 +38,9 @@ const Tensor& Variable::value_in(DType dtype, std::string_view where) const {
   return copy;
 }
 
-bool Variable::requires_grad() const { return defined() && node_->requires_grad; }
+bool Variable::requires_grad() const {
+  return defined() && node_->requires_grad;
+}
 
 Gradient Variable::gradient() const {
   if (!requires_grad()) return {};
@@ -74,6 +76,10 @@ Tensor Variable::Node::take_gradient() {
   return std::exchange(has_gradient, false) ? std::exchange(gradient, Tensor()) : Tensor();
 }
 
+Arriving Variable::Node::take_arriving() {
+  return {take_gradient(), pool ? pool->take_gradient() : Tensor(), std::exchange(dot, Tensor())};
+}
+
 void Variable::begin_gradient() const {
   node_->has_gradient = false;
 }
@@ -98,15 +104,35 @@ Variable Tape::record(std::string operation, Tensor output, Backward backward) {
 
 Variable Tape::record(std::string operation, Tensor output, BackwardOfAll backward) {
   Variable variable(std::move(output), true);
-  entries_.push_back({std::move(operation), layer_, variable, std::move(backward)});
+  entries_.push_back(
+      {std::move(operation),
+       layer_,
+       {variable},
+       [backward = std::move(backward)](const std::vector<Arriving>& arriving) { backward(arriving[0]); }});
   return variable;
+}
+
+std::vector<Variable> Tape::record(std::string operation, const std::vector<Tensor>& outputs,
+                                   BackwardOfSeveral backward) {
+  std::vector<Variable> variables;
+  for (const Tensor& output : outputs) variables.push_back(output.defined() ? Variable(output, true) : Variable());
+  entries_.push_back({std::move(operation), layer_, variables,
+                      [backward = std::move(backward)](const std::vector<Arriving>& arriving) {
+                        std::vector<Tensor> d_outputs;
+                        for (const Arriving& one : arriving) d_outputs.push_back(one.d_output);
+                        backward(d_outputs);
+                      }});
+  return variables;
 }
 
 std::string Tape::first_not_finite() const {
   for (const Entry& entry : entries_) {
-    const std::vector<double> values = entry.output.value().to_doubles();
-    if (!std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); }))
-      return entry.layer.empty() ? entry.operation : concat(entry.layer, " (", entry.operation, ')');
+    for (const Variable& output : entry.outputs) {
+      if (!output.defined()) continue;
+      const std::vector<double> values = output.value().to_doubles();
+      if (!std::all_of(values.begin(), values.end(), [](double value) { return std::isfinite(value); }))
+        return entry.layer.empty() ? entry.operation : concat(entry.layer, " (", entry.operation, ')');
+    }
   }
   return {};
 }
@@ -130,11 +156,14 @@ void Tape::backward(const Variable& output, const Tensor& d_output) {
   while (!entries_.empty()) {
     Entry entry = std::move(entries_.back());
     entries_.pop_back();
-    Variable::Node& node = *entry.output.node_;
     // Nothing reads an intermediate gradient any more afterwards; its memory serves the next operation.
-    const Arriving arriving{node.take_gradient(), node.pool ? node.pool->take_gradient() : Tensor(),
-                            std::exchange(node.dot, Tensor())};
-    if (arriving.d_output.defined() || arriving.d_pool.defined()) entry.backward(arriving);
+    std::vector<Arriving> arriving;
+    bool any = false;
+    for (const Variable& variable : entry.outputs) {
+      arriving.push_back(variable.defined() ? variable.node_->take_arriving() : Arriving{});
+      any = any || arriving.back().d_output.defined() || arriving.back().d_pool.defined();
+    }
+    if (any) entry.backward(arriving);
   }
 }
 

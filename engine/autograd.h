@@ -29,6 +29,13 @@ struct Gradient {
   bool accumulate() const { return mode == GradientMode::accumulate; }
 };
 
+/// What arrives at an operation in a backward pass.
+struct Arriving {
+  Tensor d_output;  ///< undefined where the pool alone was read
+  Tensor d_pool;    ///< of an output with a pool, if that was read
+  Tensor dot;       ///< of d_output and the output, if it was wanted and somebody summed it
+};
+
 /// A value on the tape. Copies share the value and its gradient.
 class Variable {
  public:
@@ -39,6 +46,8 @@ class Variable {
   static Variable declare(bool requires_grad);
 
   bool defined() const { return node_ != nullptr; }
+  /// Whether both are the same, not merely equal.
+  bool is(const Variable& other) const { return node_ == other.node_; }
   const Tensor& value() const;
   /// The value in `dtype`: itself, or its copy in that type, which bind() gave a parameter of a net in 16 bits.
   /// @throws Error naming `where` if there is neither.
@@ -88,16 +97,10 @@ class Variable {
 
     /// Hands out the gradient, if there is one, and forgets it.
     Tensor take_gradient();
+    Arriving take_arriving();
   };
   explicit Variable(std::shared_ptr<Node> node) : node_(std::move(node)) {}
   std::shared_ptr<Node> node_;
-};
-
-/// What arrives at an operation in a backward pass.
-struct Arriving {
-  Tensor d_output;  ///< undefined where the pool alone was read
-  Tensor d_pool;    ///< of an output with a pool, if that was read
-  Tensor dot;       ///< of d_output and the output, if it was wanted and somebody summed it
 };
 
 /// The operations of one forward pass, in order.
@@ -105,6 +108,8 @@ class Tape {
  public:
   using Backward = std::function<void(const Tensor& d_output)>;
   using BackwardOfAll = std::function<void(const Arriving&)>;
+  /// What arrives at each of several outputs; undefined for one that nobody read.
+  using BackwardOfSeveral = std::function<void(const std::vector<Tensor>& d_outputs)>;
 
   /// A tape that records nothing, for evaluation, keeps no activations alive.
   explicit Tape(bool recording = true) : recording_(recording) {}
@@ -126,6 +131,8 @@ class Tape {
   Variable record(std::string operation, Tensor output, Backward backward);
   /// The same for an output that attach_pool() or want_dot() will be called for.
   Variable record(std::string operation, Tensor output, BackwardOfAll backward);
+  /// The same for an operation with several outputs, some of which may be undefined, as their variables are then.
+  std::vector<Variable> record(std::string operation, const std::vector<Tensor>& outputs, BackwardOfSeveral backward);
 
   /// Runs the recorded operations backwards from `loss` ([1]; its gradient is 1), releasing each operation's
   /// saved tensors as soon as it is done. The tape is empty afterwards. @throws Error if `loss` is not on this tape.
@@ -137,8 +144,8 @@ class Tape {
   struct Entry {
     std::string operation;
     std::string_view layer;
-    Variable output;
-    BackwardOfAll backward;
+    std::vector<Variable> outputs;
+    std::function<void(const std::vector<Arriving>&)> backward;
   };
   bool recording_;
   std::string_view layer_;

@@ -4,13 +4,24 @@
 #include <iterator>
 #include <utility>
 
+#include "kernels/simt/config.h"
+
 namespace omniconv {
 namespace {
 
-std::array<bool, std::size(all_fusions)> disabled{};
+/// What fuses launches into one that meets at barriers loses on the CPU, where a launch is cheap and a barrier is not.
+constexpr bool gains(Fusion fusion) {
+  return OMNICONV_CUDA || fusion != Fusion::attention;
+}
 
-bool& is_disabled(Fusion fusion) {
-  return disabled[static_cast<std::size_t>(fusion)];
+std::array<bool, std::size(all_fusions)> enabled = [] {
+  std::array<bool, std::size(all_fusions)> result{};
+  for (const Fusion fusion : all_fusions) result[static_cast<std::size_t>(fusion)] = gains(fusion);
+  return result;
+}();
+
+bool& is_enabled(Fusion fusion) {
+  return enabled[static_cast<std::size_t>(fusion)];
 }
 
 }  // namespace
@@ -19,6 +30,8 @@ std::string_view name_of(Fusion fusion) {
   switch (fusion) {
     case Fusion::sgd:
       return "sgd";
+    case Fusion::attention:
+      return "attention";
     case Fusion::pool:
       return "pool";
     case Fusion::filter:
@@ -28,13 +41,14 @@ std::string_view name_of(Fusion fusion) {
 }
 
 bool fusion_enabled(Fusion fusion) {
-  return !is_disabled(fusion);
+  return is_enabled(fusion);
 }
 
-WithoutFusion::WithoutFusion(Fusion fusion) : fusion_(fusion), before_(std::exchange(is_disabled(fusion), true)) {}
+WithFusion::WithFusion(Fusion fusion, bool enabled)
+    : fusion_(fusion), before_(std::exchange(is_enabled(fusion), enabled)) {}
 
-WithoutFusion::~WithoutFusion() {
-  is_disabled(fusion_) = before_;
+WithFusion::~WithFusion() {
+  is_enabled(fusion_) = before_;
 }
 
 }  // namespace omniconv

@@ -1,4 +1,5 @@
-// Which operations run fused. All do by default; tests and measurements take them apart again.
+// Which operations run fused: by default those that gain on the device of the build. Tests and measurements put others
+// together and take these apart.
 #pragma once
 
 #include <string_view>
@@ -6,28 +7,35 @@
 namespace omniconv {
 
 enum class Fusion {
-  sgd,     ///< one launch of SGD over all parameters; else one for each of them
-  pool,    ///< a norm computes the pool that the next attention reads, and takes its gradient; else two passes more
-  filter,  ///< a norm's backward sums the filter attention's gradient in the ODConv before it; else a pass more
+  sgd,        ///< one launch of SGD over all parameters; else one for each of them
+  attention,  ///< trunk and heads of an attention are one launch each way, on CUDA; else an operation for each of them
+  pool,       ///< a norm computes the pool that the next attention reads, and takes its gradient; else two passes more
+  filter,     ///< a norm's backward sums the filter attention's gradient in the ODConv before it; else a pass more
 };
-inline constexpr Fusion all_fusions[] = {Fusion::sgd, Fusion::pool, Fusion::filter};
+inline constexpr Fusion all_fusions[] = {Fusion::sgd, Fusion::attention, Fusion::pool, Fusion::filter};
 
 /// As in the tables of `omniconv bench --ablate`.
 std::string_view name_of(Fusion fusion);
 
 bool fusion_enabled(Fusion fusion);
 
-/// While it lives, the composed form runs instead of this fusion, for tests and measurements. Not for threads.
-class WithoutFusion {
+/// While it lives, this fusion is on or off, for tests and measurements. Not for threads.
+class WithFusion {
  public:
-  explicit WithoutFusion(Fusion fusion);
-  ~WithoutFusion();
-  WithoutFusion(const WithoutFusion&) = delete;
-  WithoutFusion& operator=(const WithoutFusion&) = delete;
+  explicit WithFusion(Fusion fusion, bool enabled = true);
+  ~WithFusion();
+  WithFusion(const WithFusion&) = delete;
+  WithFusion& operator=(const WithFusion&) = delete;
 
  private:
   Fusion fusion_;
   bool before_;
+};
+
+/// While it lives, the composed form runs instead.
+class WithoutFusion : public WithFusion {
+ public:
+  explicit WithoutFusion(Fusion fusion) : WithFusion(fusion, false) {}
 };
 
 }  // namespace omniconv

@@ -1,50 +1,15 @@
 #include "kernels/attention.h"
 
-#include <cmath>
-
+#include "kernels/attention_math.h"
 #include "kernels/error.h"
-#include "kernels/simt/simt.h"
 
 namespace omniconv::kernels {
-namespace {
-
-// Only exp() of what is not positive, so that nothing overflows.
-template <class T>
-OMNI_HOST_DEVICE T sigmoid(T z) {
-  const T e = std::exp(z < T(0) ? z : -z);
-  return (z < T(0) ? e : T(1)) / (T(1) + e);
-}
-
-/// p = softmax(z / t) of `count` logits z(k), stable for any finite ones.
-template <class T, class Logit>
-OMNI_HOST_DEVICE void softmax(const Logit& logit, std::int64_t count, T t, T* p) {
-  T largest = logit(0);
-  for (std::int64_t k = 1; k < count; ++k) largest = logit(k) > largest ? logit(k) : largest;
-  T sum = 0;
-  for (std::int64_t k = 0; k < count; ++k) {
-    p[k] = std::exp((logit(k) - largest) / t);
-    sum += p[k];
-  }
-  for (std::int64_t k = 0; k < count; ++k) p[k] /= sum;
-}
-
-}  // namespace
 
 template <class T>
 void sigmoid_attention_forward(const T* logits, const double* temperature, T* attention, std::int64_t count,
                                Stream stream) {
   simt::for_each_index(count, stream, [=] OMNI_HOST_DEVICE(std::int64_t i) {
     attention[i] = sigmoid(logits[i] / static_cast<T>(*temperature));
-  });
-}
-
-template <class T>
-void sigmoid_attention_backward(const T* logits, const double* temperature, const T* weighted, T* d_logits,
-                                std::int64_t count, bool accumulate, Stream stream) {
-  simt::for_each_index(count, stream, [=] OMNI_HOST_DEVICE(std::int64_t i) {
-    const T t = static_cast<T>(*temperature);
-    const T gradient = sigmoid(-logits[i] / t) * weighted[i] / t;
-    d_logits[i] = accumulate ? d_logits[i] + gradient : gradient;
   });
 }
 
@@ -82,40 +47,39 @@ void attention_forward(const HeadWidths& widths, const T* products, const T* bia
 }
 
 template <class T>
-void kernel_attention_backward(const T* weighted_kst, const T* attention, const double* temperature,
-                               T* d_kernel_logits, bool accumulate, T* weighted_spatial, std::int64_t samples,
-                               std::int64_t kernels, std::int64_t taps, Stream stream) {
-  expect(d_kernel_logits == nullptr || attention != nullptr, "attention",
-         "expected the kernel attention where its gradient is wanted, got none");
-  if (d_kernel_logits != nullptr) {
-    simt::for_each_element(samples, kernels, stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t k) {
-      const T* const q = weighted_kst + n * kernels * taps;
-      double of_kernel = 0, of_all = 0;  // their difference cancels where one kernel has most of the attention
-      for (std::int64_t i = 0; i < kernels * taps; ++i) of_all += q[i];
-      for (std::int64_t i = k * taps; i < (k + 1) * taps; ++i) of_kernel += q[i];
-      T& target = d_kernel_logits[n * kernels + k];
-      const T gradient = static_cast<T>((of_kernel - attention[n * kernels + k] * of_all) / *temperature);
-      target = accumulate ? target + gradient : gradient;
-    });
-  }
-  if (weighted_spatial != nullptr) {
-    simt::for_each_element(samples, taps, stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t tap) {
-      const T* const q = weighted_kst + n * kernels * taps + tap;
-      T sum = 0;
-      for (std::int64_t k = 0; k < kernels; ++k) sum += q[k * taps];
-      weighted_spatial[n * taps + tap] = sum;
-    });
-  }
+void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T>& filter,
+                        const LogitsGradient<T>& spatial, const LogitsGradient<T>& kernel, const double* temperature,
+                        std::int64_t samples, Stream stream) {
+  const std::int64_t all = channel.width + filter.width + spatial.width + kernel.width;
+  simt::for_each_element(samples, all, stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t j) {
+    const std::int64_t of_filter = j - channel.width, of_spatial = of_filter - filter.width,
+                       of_kernel = of_spatial - spatial.width;
+    const LogitsGradient<T>& head = of_filter < 0    ? channel
+                                    : of_spatial < 0 ? filter
+                                    : of_kernel < 0  ? spatial
+                                                     : kernel;
+    const std::int64_t i = of_filter < 0 ? j : of_spatial < 0 ? of_filter : of_kernel < 0 ? of_spatial : of_kernel;
+    const std::int64_t at = n * head.width + i;
+    T gradient;
+    if (of_kernel < 0) {
+      const T t = static_cast<T>(*temperature);
+      gradient = sigmoid(-head.activation[at] / t) * head.weighted[at] / t;
+    } else {
+      double sum = 0;  // the difference cancels where one kernel has most of the attention
+      for (std::int64_t k = 0; k < head.width; ++k) sum += head.weighted[n * head.width + k];
+      gradient = static_cast<T>((head.weighted[at] - head.activation[at] * sum) / *temperature);
+    }
+    head.d_logits[at] = head.accumulate ? head.d_logits[at] + gradient : gradient;
+  });
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                        \
-  template void sigmoid_attention_forward(const T*, const double*, T*, std::int64_t, Stream);                          \
-  template void sigmoid_attention_backward(const T*, const double*, const T*, T*, std::int64_t, bool, Stream);         \
-  template void softmax_attention_forward(const T*, const double*, T*, std::int64_t, std::int64_t, Stream);            \
-  template void attention_forward(const HeadWidths&, const T*, const T*, const double*, T*, T*, T*, T*, std::int64_t,  \
-                                  Stream);                                                                             \
-  template void kernel_attention_backward(const T*, const T*, const double*, T*, bool, T*, std::int64_t, std::int64_t, \
-                                          std::int64_t, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                       \
+  template void sigmoid_attention_forward(const T*, const double*, T*, std::int64_t, Stream);                         \
+  template void softmax_attention_forward(const T*, const double*, T*, std::int64_t, std::int64_t, Stream);           \
+  template void attention_forward(const HeadWidths&, const T*, const T*, const double*, T*, T*, T*, T*, std::int64_t, \
+                                  Stream);                                                                            \
+  template void attention_backward(const LogitsGradient<T>&, const LogitsGradient<T>&, const LogitsGradient<T>&,      \
+                                   const LogitsGradient<T>&, const double*, std::int64_t, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
 #undef OMNICONV_INSTANTIATE

@@ -14,12 +14,6 @@ template <class T>
 void sigmoid_attention_forward(const T* logits, const double* temperature, T* attention, std::int64_t count,
                                Stream stream);
 
-/// d_logits[i] (+)= (1 - a_i) · weighted[i] / T with weighted = a · dL/da (R, C or Σ_k Q of the design);
-/// 1 - a is evaluated as sigmoid(-z/T), so nothing cancels.
-template <class T>
-void sigmoid_attention_backward(const T* logits, const double* temperature, const T* weighted, T* d_logits,
-                                std::int64_t count, bool accumulate, Stream stream);
-
 /// attention[n, k] = softmax_k(logits[n, k] / T), stable for any finite logits. [N, K], K <= 16.
 template <class T>
 void softmax_attention_forward(const T* logits, const double* temperature, T* attention, std::int64_t samples,
@@ -39,13 +33,23 @@ template <class T>
 void attention_forward(const HeadWidths& widths, const T* products, const T* bias, const double* temperature,
                        T* channel, T* filter, T* spatial, T* kernel, std::int64_t samples, Stream stream);
 
-/// From weighted_kst[n, k, t] = Q = p_nk s_nt dL/d(p_nk s_nt) [N, K, taps]:
-///   d_kernel_logits[n, k] (+)= (Σ_t Q - p_nk Σ_{k,t} Q) / T        (skipped when d_kernel_logits is nullptr)
-///   weighted_spatial[n, t]  = Σ_k Q                                 (skipped when weighted_spatial is nullptr)
-/// attention is p [N, K], or nullptr when there is no kernel attention (K = 1).
+/// The part of a head in attention_backward().
 template <class T>
-void kernel_attention_backward(const T* weighted_kst, const T* attention, const double* temperature,
-                               T* d_kernel_logits, bool accumulate, T* weighted_spatial, std::int64_t samples,
-                               std::int64_t kernels, std::int64_t taps, Stream stream);
+struct LogitsGradient {
+  std::int64_t width = 0;  ///< 0: this head's gradient is not wanted
+  const T* activation;     ///< logits z [N, width] of a sigmoid head, attention p [N, K] of the kernel head
+  const T* weighted;       ///< [N, width]: attention ⊙ dL/d attention, which are C, R, Σ_k Q and Σ_t Q
+  T* d_logits;             ///< [N, width]
+  bool accumulate = false;
+};
+
+/// The gradients of all heads' logits at once, none of which divides by an attention:
+///   d_logits[n, i] (+)= (1 - a_i) · weighted[n, i] / T                        of the three with a sigmoid,
+///   d_logits[n, k] (+)= (weighted[n, k] - p_nk Σ_k weighted[n, k]) / T        of the kernel head,
+/// with 1 - a evaluated as sigmoid(-z/T), so that nothing cancels.
+template <class T>
+void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T>& filter,
+                        const LogitsGradient<T>& spatial, const LogitsGradient<T>& kernel, const double* temperature,
+                        std::int64_t samples, Stream stream);
 
 }  // namespace omniconv::kernels

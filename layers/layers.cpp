@@ -71,13 +71,18 @@ BatchNorm::BatchNorm(ParameterStore& store, const std::string& prefix, std::int6
 
 Variable BatchNorm::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual, bool frozen,
                             bool pool) const {
-  ops::BatchNormMode mode;
-  mode.batch_statistics = pass.training && !frozen;
+  ops::BatchNormMode mode = this->mode(pass, frozen);
   mode.relu = relu;
   mode.pool = pool;
-  mode.batches_tracked = batches_tracked_.value();
   pass.tape.enter(prefix_);
   return ops::batch_norm(pass.tape, mode, input, residual, gamma_, beta_, running_mean_.value(), running_var_.value());
+}
+
+ops::BatchNormMode BatchNorm::mode(const Pass& pass, bool frozen) const {
+  ops::BatchNormMode mode;
+  mode.batch_statistics = pass.training && !frozen;
+  mode.batches_tracked = batches_tracked_.value();
+  return mode;
 }
 
 void BatchNorm::estimate_statistics(const Variable& input) const {

@@ -76,6 +76,9 @@ class BatchNorm {
   /// relu?(layer norm of input [N, C]) with this layer's parameters: no sample sees another, no statistics move.
   Variable forward_by_sample(const Pass& pass, const Variable& input, bool relu) const;
 
+  /// How forward() normalises; what reads the norm's parameters itself does it likewise.
+  ops::BatchNormMode mode(const Pass& pass, bool frozen) const;
+
   /// Sets the running statistics to those of `input` [..., C]: its mean and unbiased variance over all rows.
   void estimate_statistics(const Variable& input) const;
 

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "engine/fusions.h"
+#include "kernels/od_attention.h"
+
 namespace omniconv {
 
 AttentionNorm parse_attention_norm(std::string_view text) {
@@ -73,6 +76,18 @@ ops::AttentionLogits ODConvAttention::forward(const Pass& pass, const Variable& 
          input.value().size(0), ": use a larger --batch-size or --attention-norm layer");
   pass.tape.enter(prefix_);
   const Variable pooled = ops::global_average_pool(pass.tape, input);
+  if (!can_fuse()) return compose(pass, pooled);
+  return ops::od_attention(pass.tape, bn_->mode(pass, norm_ == AttentionNorm::frozen), pooled, fc_.weight, bn_->gamma(),
+                           bn_->beta(), bn_->running_mean().value(), bn_->running_var().value(), channel_, filter_,
+                           spatial_, kernel_, pass.temperature);
+}
+
+bool ODConvAttention::can_fuse() const {
+  return bn_ && norm_ != AttentionNorm::layer && fc_.weight.shape()[0] <= kernels::od_attention_features &&
+         fusion_enabled(Fusion::attention);
+}
+
+ops::AttentionLogits ODConvAttention::compose(const Pass& pass, const Variable& pooled) const {
   const Variable trunk = ops::linear(pass.tape, pooled, fc_.weight, {});
   Variable hidden;
   if (norm_ == AttentionNorm::layer)

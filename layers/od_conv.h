@@ -53,10 +53,7 @@ class ODConvAttention {
   /// Width of the trunk, max(int(I · reduction), 16).
   static std::int64_t trunk_width(std::int64_t in_channels, double reduction);
 
-  /// A fully connected layer; empty variables where there is none.
-  struct Head {
-    Variable weight, bias;  // [outputs, A], [outputs]
-  };
+  using Head = ops::AttentionHead;
   AttentionNorm norm_kind() const { return norm_; }
   /// W_fc [A, I] and, folded, its bias [A].
   const Head& trunk() const { return fc_; }
@@ -70,6 +67,9 @@ class ODConvAttention {
  private:
   Head make_head(ParameterStore& store, const std::string& prefix, std::int64_t width, std::int64_t outputs,
                  AttentionInit init);
+  /// The launches of the trunk and the heads, one after the other: any norm, any width.
+  ops::AttentionLogits compose(const Pass& pass, const Variable& pooled) const;
+  bool can_fuse() const;
   static Variable apply(const Pass& pass, const Head& head, const Variable& hidden);
 
   std::string prefix_;

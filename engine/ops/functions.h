@@ -55,14 +55,6 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
 Variable layer_norm(Tape& tape, double epsilon, bool relu, const Variable& input, const Variable& gamma,
                     const Variable& beta);
 
-/// Logits of the four attentions of ODConv; an empty one stands for attention 1.
-struct AttentionLogits {
-  Variable channel;  // [N, I]
-  Variable filter;   // [N, O]
-  Variable spatial;  // [N, R·S]
-  Variable kernel;   // [N, K]
-};
-
 /// The four attentions of ODConv; undefined where absent, which stands for 1.
 struct Attentions {
   Tensor channel;  // c [N, I]
@@ -70,6 +62,30 @@ struct Attentions {
   Tensor spatial;  // s [N, R·S]
   Tensor kernel;   // p [N, K]
 };
+
+/// Logits of the four attentions of ODConv; an empty one stands for attention 1.
+struct AttentionLogits {
+  Variable channel;            // [N, I]
+  Variable filter;             // [N, O]
+  Variable spatial;            // [N, R·S]
+  Variable kernel;             // [N, K]
+  Attentions attentions = {};  // of all of them, where they were computed with the logits
+};
+
+/// A fully connected layer of [N, A]; empty variables where there is none.
+struct AttentionHead {
+  Variable weight, bias;  // [outputs, A], [outputs]
+};
+
+/// All of ODConv's attention but the pool, in one launch, and its gradients in another: the logits
+///   z = a W_headᵀ + b_head,  a = relu(batch norm of (pooled · trunkᵀ))
+/// of pooled [N, I] and trunk [A, I], with gamma, beta, running_mean, running_var [A] as batch_norm() has them, and the
+/// attentions of this temperature f64 [1]. `mode.relu` and `mode.pool` are not read. @throws Error for more than 256
+/// features A, and as batch_norm() does.
+AttentionLogits od_attention(Tape& tape, const BatchNormMode& mode, const Variable& pooled, const Variable& trunk,
+                             const Variable& gamma, const Variable& beta, const Tensor& running_mean,
+                             const Tensor& running_var, const AttentionHead& channel, const AttentionHead& filter,
+                             const AttentionHead& spatial, const AttentionHead& kernel, const Tensor& temperature);
 
 /// c, f, s = sigmoid(z/T) and p = softmax(z/T); temperature f64 [1] on the device. Not differentiable by itself.
 Attentions attentions(const AttentionLogits& logits, const Tensor& temperature);

@@ -46,15 +46,21 @@ ConvShape checked_shape(const Conv2dParams& params, const Variable& input, const
   expect(w[1] % params.groups == 0, name, "expected output channels divisible by ", params.groups, " groups, got ",
          w[1]);
   const ConvShape shape{x[0], x[1], x[2], x[3], w[1], w[2], w[3], params};
-  expect(shape.out_height() > 0 && shape.out_width() > 0, name, "expected an input of at least the kernel's reach, got ",
-         "shape ", x, " for a ", w[2], "x", w[3], " kernel");
-  expect(temperature.count() == 1 && temperature.dtype() == DType::f64, name,
-         "expected a temperature f64 [1], got ", name_of(temperature.dtype()), " of shape ", temperature.shape());
+  expect(shape.out_height() > 0 && shape.out_width() > 0, name,
+         "expected an input of at least the kernel's reach, got ", "shape ", x, " for a ", w[2], "x", w[3], " kernel");
+  expect(temperature.count() == 1 && temperature.dtype() == DType::f64, name, "expected a temperature f64 [1], got ",
+         name_of(temperature.dtype()), " of shape ", temperature.shape());
   const DType dtype = compute_dtype(input.value().dtype());
   check_logits(logits.channel, "channel", x[0], x[3], dtype);
   check_logits(logits.filter, "filter", x[0], w[1], dtype);
   check_logits(logits.spatial, "spatial", x[0], shape.taps(), dtype);
   check_logits(logits.kernel, "kernel", x[0], w[0], dtype);
+  // Their gradients are written at once, which is none of the ways to add two of them up.
+  const Variable* const heads[] = {&logits.channel, &logits.filter, &logits.spatial, &logits.kernel};
+  for (const Variable* a : heads)
+    for (const Variable* b : heads)
+      expect(a == b || !a->requires_grad() || !a->is(*b), name, "expected logits of their own for each attention, got ",
+             "the same for two");
   expect(w[0] == 1 || logits.kernel.defined(), name, "expected kernel logits for ", w[0], " kernels, got none");
   return shape;
 }
@@ -77,12 +83,16 @@ Tensor softmax_attention(const Variable& logits, const Tensor& temperature) {
   return attention;
 }
 
-/// d_logits from `weighted` = a · dL/da.
+/// What backward needs for the logits of a head; `activation` as attention_backward() wants it.
 template <class T>
-void sigmoid_backward(const Variable& logits, const Tensor& temperature, const Tensor& weighted) {
-  if (const Gradient d_logits = logits.gradient(); d_logits.wanted())
-    kernels::sigmoid_attention_backward(logits.value().data<T>(), temperature.data<double>(), weighted.data<T>(),
-                                        d_logits.tensor.template data<T>(), weighted.count(), d_logits.accumulate(), main_stream());
+kernels::LogitsGradient<T> logits_gradient(const Variable& logits, const Tensor& activation, const Tensor& weighted) {
+  const Gradient d_logits = logits.gradient();
+  if (!d_logits.wanted()) return {};
+  return {.width = logits.value().size(1),
+          .activation = activation.data<T>(),
+          .weighted = weighted.data<T>(),
+          .d_logits = d_logits.tensor.template data<T>(),
+          .accumulate = d_logits.accumulate()};
 }
 
 template <class T>
@@ -95,20 +105,17 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
   const Tensor& d_output = arriving.d_output;
   const Stream stream = main_stream();
 
-  if (logits.filter.requires_grad()) {
-    Tensor weighted = arriving.dot;  // R
-    if (!weighted.defined()) {
-      weighted = Tensor::empty({shape.samples, shape.out_channels}, dtype);
-      kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted.data<Value>(), shape.samples,
-                         shape.out_pixels(), shape.out_channels, stream);
-    }
-    sigmoid_backward<Value>(logits.filter, context.temperature, weighted);
+  Tensor weighted_filter = arriving.dot;  // R
+  if (logits.filter.requires_grad() && !weighted_filter.defined()) {
+    weighted_filter = Tensor::empty({shape.samples, shape.out_channels}, dtype);
+    kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted_filter.data<Value>(), shape.samples,
+                       shape.out_pixels(), shape.out_channels, stream);
   }
 
   const auto sums_if = [&](bool wanted, std::int64_t width) {
     return wanted ? Tensor::empty({shape.samples, width}, dtype) : Tensor();
   };
-  const Gradient d_input = input.gradient(), d_weight = weight.gradient(), d_kernel = logits.kernel.gradient();
+  const Gradient d_input = input.gradient(), d_weight = weight.gradient();
   const bool shares_wanted = logits.spatial.requires_grad() || logits.kernel.requires_grad();
   const Tensor weighted_kernel = sums_if(shares_wanted, context.kernels);                      // Σ_t Q
   const Tensor weighted_spatial = sums_if(shares_wanted, shape.taps());                        // Σ_k Q
@@ -126,13 +133,14 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
                               .weighted_kernel = weighted_kernel.data_or_null<Value>(),
                               .weighted_spatial = weighted_spatial.data_or_null<Value>()},
                              stream);
-  if (logits.channel.requires_grad()) sigmoid_backward<Value>(logits.channel, context.temperature, weighted_channel);
-  if (logits.spatial.requires_grad()) sigmoid_backward<Value>(logits.spatial, context.temperature, weighted_spatial);
-  if (d_kernel.wanted())
-    kernels::kernel_attention_backward<Value>(weighted_kernel.data<Value>(), attention.kernel,
-                                              context.temperature.data<double>(),
-                                              d_kernel.tensor.template data<Value>(), d_kernel.accumulate(), nullptr,
-                                              shape.samples, context.kernels, 1, stream);
+  const auto sigmoid_gradient = [](const Variable& head, const Tensor& weighted) {
+    return logits_gradient<Value>(head, head.defined() ? head.value() : Tensor(), weighted);
+  };
+  kernels::attention_backward(sigmoid_gradient(logits.channel, weighted_channel),
+                              sigmoid_gradient(logits.filter, weighted_filter),
+                              sigmoid_gradient(logits.spatial, weighted_spatial),
+                              logits_gradient<Value>(logits.kernel, context.values.kernel, weighted_kernel),
+                              context.temperature.data<double>(), shape.samples, stream);
 }
 
 }  // namespace
@@ -152,12 +160,13 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
   return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
     using Value = compute_type_t<T>;
-    OdConvContext context{.shape = shape,
-                          .kernels = weight.value().size(0),
-                          .weights = weight.value_in(input.value().dtype(), name),
-                          .temperature = temperature,
-                          .values = attentions(logits, temperature),
-                          .output = {}};
+    OdConvContext context{
+        .shape = shape,
+        .kernels = weight.value().size(0),
+        .weights = weight.value_in(input.value().dtype(), name),
+        .temperature = temperature,
+        .values = logits.attentions.channel.defined() ? logits.attentions : attentions(logits, temperature),
+        .output = {}};
     Tensor output = Tensor::empty({shape.samples, shape.out_height(), shape.out_width(), shape.out_channels},
                                   input.value().dtype());
     conv::dynamic_forward(shape, context.attention<Value>(), input.value().data<T>(), context.weights.data<T>(),

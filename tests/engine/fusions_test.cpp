@@ -5,6 +5,7 @@
 #include "engine/ops/functions.h"
 #include "engine/optimizer.h"
 #include "engine/parameters.h"
+#include "kernels/simt/config.h"
 #include "tests/catch.h"
 #include "tests/random.h"
 #include "tests/tolerance.h"
@@ -12,17 +13,21 @@
 namespace omniconv::test {
 namespace {
 
-TEST_CASE("a fusion is off as long as it is switched off", "[engine][fusions]") {
+TEST_CASE("a fusion is on or off as long as somebody wants it so", "[engine][fusions]") {
   for (const Fusion fusion : all_fusions) {
     CAPTURE(name_of(fusion));
-    CHECK(fusion_enabled(fusion));
+    const bool before = fusion_enabled(fusion);
+    CHECK(before == (OMNICONV_CUDA || fusion != Fusion::attention));
     {
       const WithoutFusion composed(fusion);
       CHECK_FALSE(fusion_enabled(fusion));
-      { const WithoutFusion again(fusion); }
+      {
+        const WithFusion fused(fusion);
+        CHECK(fusion_enabled(fusion));
+      }
       CHECK_FALSE(fusion_enabled(fusion));
     }
-    CHECK(fusion_enabled(fusion));
+    CHECK(fusion_enabled(fusion) == before);
   }
 }
 

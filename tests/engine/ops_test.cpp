@@ -254,6 +254,50 @@ TEST_CASE("gradients accumulate where a variable is used twice", "[autograd]") {
       {{"input", input}, {"weight", weight}}, 1000);
 }
 
+/// What doubles and triples its input, as an operation of three outputs, one of which there never is.
+std::vector<Variable> double_and_triple(Tape& tape, const Variable& input) {
+  const auto times = [](const Tensor& tensor, double factor) {
+    std::vector<double> values = tensor.to_doubles();
+    for (double& value : values) value *= factor;
+    return Tensor::from_host(values, tensor.shape());
+  };
+  return tape.record("double_and_triple", {times(input.value(), 2), Tensor(), times(input.value(), 3)},
+                     [=](const std::vector<Tensor>& d_outputs) {
+                       REQUIRE(d_outputs.size() == 3);
+                       CHECK_FALSE(d_outputs[1].defined());
+                       std::vector<double> sum(static_cast<std::size_t>(input.value().count()));
+                       for (const std::size_t i : {0, 2})
+                         if (d_outputs[i].defined())
+                           for (std::size_t j = 0; j < sum.size(); ++j)
+                             sum[j] += (i == 0 ? 2 : 3) * d_outputs[i].to_doubles()[j];
+                       const Gradient d_input = input.gradient();
+                       CHECK_FALSE(d_input.accumulate());
+                       d_input.tensor.copy_from(Tensor::from_host(sum, input.shape()));
+                     });
+}
+
+TEST_CASE("an operation has several outputs, of which any may be read", "[autograd]") {
+  const Variable input = variable({4, 3}, 1), weight = variable({3, 3}, 2);
+  const int read = GENERATE(0, 2, 3);
+  CAPTURE(read);
+  check_gradients(
+      [&](Tape& tape) {
+        const auto outputs = double_and_triple(tape, input);
+        CHECK_FALSE(outputs[1].defined());
+        if (read != 3) return ops::linear(tape, outputs[static_cast<std::size_t>(read)], weight, {});
+        return ops::linear(tape, outputs[0], outputs[2], {});
+      },
+      {{"input", input}}, 1000);
+}
+
+TEST_CASE("the first operation with an infinite output is found in any of its outputs", "[autograd]") {
+  const Variable input(Tensor::from_host(std::vector<double>{1, 0.7e308}, {1, 2}), true);
+  Tape tape;
+  tape.enter("here.");
+  double_and_triple(tape, input);
+  CHECK(tape.first_not_finite() == "here (double_and_triple)");
+}
+
 TEST_CASE("a tape that does not record keeps nothing", "[autograd]") {
   const Variable input = variable({4, 3}, 1), weight = variable({3, 3}, 2);
   Tape tape(false);
@@ -292,6 +336,9 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
   logits.channel = variable({2, 4}, 3);
   CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 3}, 2), logits, temperature),
                     ContainsSubstring("[od_conv2d] expected channel logits of shape [2, 3], got [2, 4]"));
+  logits.channel = logits.filter = variable({2, 3}, 3);
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 3, 3, 3, 3}, 2), logits, temperature),
+                    ContainsSubstring("[od_conv2d] expected logits of their own for each attention, got the same"));
   CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 5}, 2), {}, temperature),
                     ContainsSubstring("expected input with 5 channels, got shape [2, 4, 4, 3]"));
   const Norm norm(3);
@@ -303,6 +350,30 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
       ContainsSubstring("[batch_norm] expected parameters"));
   CHECK_THROWS_WITH(ops::layer_norm(tape, 1e-5, false, variable({2, 4}, 4), norm.gamma, norm.beta),
                     ContainsSubstring("[layer_norm] expected gamma and beta of shape [4], got [3] and [3]"));
+  const ops::AttentionHead channel{variable({4, 3}, 5), variable({4}, 6)};
+  const auto attend = [&](const Variable& pooled, const Variable& trunk, const Norm& of_trunk,
+                          const ops::AttentionHead& head, const Tensor& at) {
+    ops::od_attention(tape, {}, pooled, trunk, of_trunk.gamma, of_trunk.beta, of_trunk.running_mean,
+                      of_trunk.running_var, head, {}, {}, {}, at);
+  };
+  const Variable pooled = variable({2, 4}, 7), trunk = variable({3, 4}, 8);
+  CHECK_NOTHROW(attend(pooled, trunk, norm, channel, temperature));
+  CHECK_THROWS_WITH(attend(image, trunk, norm, channel, temperature),
+                    ContainsSubstring("[od_attention] expected input [N, I], got shape [2, 4, 4, 3]"));
+  CHECK_THROWS_WITH(attend(pooled, variable({3, 5}, 8), norm, channel, temperature),
+                    ContainsSubstring("[od_attention] expected a trunk [A, 4], got shape [3, 5]"));
+  CHECK_THROWS_WITH(attend(pooled, trunk, Norm(4), channel, temperature),
+                    ContainsSubstring("[od_attention] expected parameters and statistics of shape [3], got [4]"));
+  CHECK_THROWS_WITH(attend(pooled, trunk, norm, {variable({4, 2}, 5), channel.bias}, temperature),
+                    ContainsSubstring("[od_attention] expected the weight of a head of 3 features, got shape [4, 2]"));
+  CHECK_THROWS_WITH(attend(pooled, trunk, norm, {channel.weight, variable({3}, 5)}, temperature),
+                    ContainsSubstring("[od_attention] expected a bias of shape [4], got [3]"));
+  CHECK_THROWS_WITH(attend(pooled, trunk, norm, {}, temperature),
+                    ContainsSubstring("[od_attention] expected a channel head, got none"));
+  CHECK_THROWS_WITH(attend(pooled, trunk, norm, channel, Tensor::zeros({2}, DType::f64)),
+                    ContainsSubstring("[od_attention] expected a temperature f64 [1], got f64 of shape [2]"));
+  CHECK_THROWS_WITH(attend(variable({1, 4}, 7), trunk, norm, channel, temperature),
+                    ContainsSubstring("[od_attention] expected at least 2 samples, got 1"));
   CHECK_THROWS_WITH(ops::cross_entropy(tape, image, Tensor::zeros({2}, DType::i32), nullptr),
                     ContainsSubstring("[cross_entropy] expected"));
   const Variable scores = variable({2, 3}, 5);

@@ -28,6 +28,15 @@ std::vector<T> softmax(const std::vector<T>& logits, std::int64_t kernel_count, 
   return attention.to_host();
 }
 
+/// d_logits (+)= the gradient of one sigmoid head.
+template <class T>
+void sigmoid_backward(const DeviceArray<T>& logits, const DeviceArray<double>& temperature,
+                      const DeviceArray<T>& weighted, const DeviceArray<T>& d_logits, std::int64_t count,
+                      bool accumulate) {
+  kernels::attention_backward<T>({}, {count, logits, weighted, d_logits, accumulate}, {}, {}, temperature, 1,
+                                 main_stream());
+}
+
 TEMPLATE_TEST_CASE("sigmoid attention and its gradient equal their formulas", KERNEL_TAGS, float, double) {
   using T = TestType;
   const std::int64_t count = GENERATE(1, 10, 4099);
@@ -38,8 +47,7 @@ TEMPLATE_TEST_CASE("sigmoid attention and its gradient equal their formulas", KE
   const auto before = uniform_values<T>(count, 3);
   const DeviceArray<T> device_logits(logits), device_weighted(weighted), d_logits(before);
   const DeviceArray<double> device_temperature(1, temperature);
-  kernels::sigmoid_attention_backward<T>(device_logits, device_temperature, device_weighted, d_logits, count,
-                                         accumulate, main_stream());
+  sigmoid_backward(device_logits, device_temperature, device_weighted, d_logits, count, accumulate);
   Vector expected, expected_gradient;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     expected.push_back(1 / (1 + std::exp(-double{logits[i]} / temperature)));
@@ -66,7 +74,7 @@ TEMPLATE_TEST_CASE("sigmoid attention saturates without overflow", KERNEL_TAGS, 
   // 1 - a, where a rounds to 1, has all its digits.
   const DeviceArray<T> device_logits(std::vector<T>{T(30), T(1e30)}), weighted(2, T(1)), d_logits(2);
   const DeviceArray<double> temperature(1, 1.0);
-  kernels::sigmoid_attention_backward<T>(device_logits, temperature, weighted, d_logits, 2, false, main_stream());
+  sigmoid_backward(device_logits, temperature, weighted, d_logits, 2, false);
   const auto gradient = d_logits.to_host();
   require_close(std::vector<T>{gradient[0]}, Vector{std::exp(-30.0)}, {0, 1e-5});
   CHECK(gradient[1] == 0);
@@ -90,45 +98,42 @@ TEMPLATE_TEST_CASE("softmax attention is stable for any finite logits", KERNEL_T
   CHECK(softmax<T>({1000, 999}, 2, 1e-3) == std::vector<T>{1, 0});
 }
 
-TEMPLATE_TEST_CASE("the gradient of the kernel attention equals plain loops", KERNEL_TAGS, float, double) {
+TEMPLATE_TEST_CASE("the gradients of all heads equal plain loops", KERNEL_TAGS, float, double) {
   using T = TestType;
-  const std::int64_t samples = GENERATE(1, 5, 128), kernel_count = GENERATE(1, 4, 16), taps = GENERATE(1, 9, 49);
+  const std::int64_t samples = GENERATE(1, 5, 128), kernel_count = GENERATE(0, 1, 4, 16), filters = GENERATE(0, 6);
+  const std::int64_t widths[] = {7, filters, 9, kernel_count};
   const double temperature = 3;
   const bool accumulate = GENERATE(false, true);
-  CAPTURE(samples, kernel_count, taps, accumulate);
-  const auto weighted = uniform_values<T>(samples * kernel_count * taps, 1);
-  const auto attention = softmax(uniform_values<T>(samples * kernel_count, 2), kernel_count, temperature);
-  const auto before = uniform_values<T>(samples * kernel_count, 3);
-  Vector d_logits(before.size()), of_taps(static_cast<std::size_t>(samples * taps));
-  for (std::int64_t n = 0; n < samples; ++n) {
-    double total = 0;
-    for (std::int64_t i = 0; i < kernel_count * taps; ++i) total += weighted[n * kernel_count * taps + i];
-    for (std::int64_t k = 0; k < kernel_count; ++k) {
-      double of_kernel = 0;
-      for (std::int64_t t = 0; t < taps; ++t) {
-        const double q = weighted[(n * kernel_count + k) * taps + t];
-        of_kernel += q;
-        of_taps[n * taps + t] += q;
+  CAPTURE(samples, kernel_count, filters, accumulate);
+  const DeviceArray<double> device_temperature(1, temperature);
+  std::vector<DeviceArray<T>> activations, weighted, d_logits;
+  std::vector<Vector> expected;
+  for (int h = 0; h < 4; ++h) {
+    const std::int64_t width = widths[h], count = samples * width;
+    const auto logits = uniform_values<T>(count, 10 * h, 2), product = uniform_values<T>(count, 10 * h + 1),
+               before = uniform_values<T>(count, 10 * h + 2);
+    const auto attention = h == 3 && width > 0 ? softmax(logits, width, temperature) : logits;
+    activations.emplace_back(attention);
+    weighted.emplace_back(product);
+    d_logits.emplace_back(before);
+    Vector& gradient = expected.emplace_back(before.size());
+    for (std::int64_t n = 0; n < samples; ++n) {
+      double sum = 0;
+      for (std::int64_t j = 0; j < width; ++j) sum += product[n * width + j];
+      for (std::int64_t j = 0; j < width; ++j) {
+        const std::int64_t i = n * width + j;
+        const double d =
+            h == 3 ? product[i] - attention[i] * sum : product[i] / (1 + std::exp(double{attention[i]} / temperature));
+        gradient[i] = d / temperature + (accumulate ? before[i] : 0);
       }
-      const std::int64_t i = n * kernel_count + k;
-      d_logits[i] = (of_kernel - attention[i] * total) / temperature + (accumulate ? before[i] : 0);
     }
   }
-  const DeviceArray<T> device_weighted(weighted), device_attention(attention), actual(before), spatial(samples * taps);
-  const DeviceArray<double> device_temperature(1, temperature);
-  kernels::kernel_attention_backward<T>(device_weighted, device_attention, device_temperature, actual, accumulate,
-                                        spatial, samples, kernel_count, taps, main_stream());
-  require_close(actual.to_host(), d_logits, Tolerance::rounding<T>(), "d_logits");
-  require_close(spatial.to_host(), of_taps, Tolerance::rounding<T>(), "weighted_spatial");
-
-  // Either may be left out; without logits nothing is known of the attention.
-  const DeviceArray<T> alone(before), spatial_alone(samples * taps);
-  kernels::kernel_attention_backward<T>(device_weighted, device_attention, device_temperature, alone, accumulate,
-                                        nullptr, samples, kernel_count, taps, main_stream());
-  kernels::kernel_attention_backward<T>(device_weighted, nullptr, device_temperature, nullptr, accumulate,
-                                        spatial_alone, samples, kernel_count, taps, main_stream());
-  CHECK(alone.to_host() == actual.to_host());
-  CHECK(spatial_alone.to_host() == spatial.to_host());
+  const auto head = [&](int h) {
+    return kernels::LogitsGradient<T>{widths[h], activations[h], weighted[h], d_logits[h], accumulate};
+  };
+  kernels::attention_backward<T>(head(0), head(1), head(2), head(3), device_temperature, samples, main_stream());
+  for (int h = 0; h < 4; ++h)
+    require_close(d_logits[h].to_host(), expected[h], Tolerance::rounding<T>(), concat("d_logits of head ", h));
 }
 
 TEST_CASE("gradients of the attentions equal central differences", KERNEL_TAGS) {
@@ -146,8 +151,7 @@ TEST_CASE("gradients of the attentions equal central differences", KERNEL_TAGS) 
       [&](const Vector& z, const Vector& cotangent) {
         const DeviceArray<double> device_logits(z), device_weighted(weighted(sigmoid(z, temperature), cotangent)),
             d_logits(6);
-        kernels::sigmoid_attention_backward<double>(device_logits, device_temperature, device_weighted, d_logits, 6,
-                                                    false, main_stream());
+        sigmoid_backward(device_logits, device_temperature, device_weighted, d_logits, 6, false);
         return d_logits.to_host();
       },
       logits);
@@ -157,8 +161,9 @@ TEST_CASE("gradients of the attentions equal central differences", KERNEL_TAGS) 
         const auto attention = softmax(z, kernel_count, temperature);
         const DeviceArray<double> device_attention(attention), device_weighted(weighted(attention, cotangent)),
             d_logits(6);
-        kernels::kernel_attention_backward<double>(device_weighted, device_attention, device_temperature, d_logits,
-                                                   false, nullptr, samples, kernel_count, 1, main_stream());
+        kernels::attention_backward<double>({}, {}, {},
+                                            {kernel_count, device_attention, device_weighted, d_logits, false},
+                                            device_temperature, samples, main_stream());
         return d_logits.to_host();
       },
       logits);
@@ -167,10 +172,6 @@ TEST_CASE("gradients of the attentions equal central differences", KERNEL_TAGS) 
 TEST_CASE("attention refuses what makes no sense", "[kernels]") {
   CHECK_THROWS_WITH(kernels::softmax_attention_forward<float>(nullptr, nullptr, nullptr, 2, 0, {}),
                     "[attention] expected at least 1 kernel, got 0");
-  float target = 0;
-  CHECK_THROWS_WITH(
-      kernels::kernel_attention_backward<float>(nullptr, nullptr, nullptr, &target, false, nullptr, 1, 1, 1, {}),
-      "[attention] expected the kernel attention where its gradient is wanted, got none");
 }
 
 }  // namespace

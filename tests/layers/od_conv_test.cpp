@@ -1,6 +1,9 @@
 // Layers: gradients through the whole of ODConv, its heads, and what it refuses.
 #include "layers/od_conv.h"
 
+#include <cmath>
+
+#include "engine/fusions.h"
 #include "tests/autograd_check.h"
 
 namespace omniconv {
@@ -11,7 +14,9 @@ using test::ContainsSubstring;
 using test::NamedVariable;
 using test::uniform_tensor;
 
-Tensor temperature_of(double value) { return Tensor::from_host(std::vector<double>{value}); }
+Tensor temperature_of(double value) {
+  return Tensor::from_host(std::vector<double>{value});
+}
 
 /// All trained parameters of a store, with their names.
 std::vector<NamedVariable> parameters_of(const ParameterStore& store) {
@@ -30,24 +35,12 @@ struct LayerCase {
   AttentionNorm norm = AttentionNorm::batch;
 };
 
-TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
-  const LayerCase c = GENERATE(values<LayerCase>({
-      {4, 6, 3, {1, 1, 1, 1}, 4, 1, true},
-      {4, 6, 3, {2, 1, 1, 1}, 2, 30, true},
-      {5, 3, 3, {1, 2, 2, 1}, 3, 0.7, false},
-      {4, 4, 3, {1, 1, 1, 4}, 2, 1, true},
-      {4, 8, 3, {1, 1, 1, 2}, 2, 2, false},
-      {6, 4, 1, {2, 0, 1, 1}, 1, 1, true},
-      {4, 4, 3, {1, 1, 1, 1}, 1, 1, true},
-      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::frozen},
-      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::layer},
-  }));
+void check_layer_gradients(const LayerCase& c) {
   INFO("in " << c.in << ", out " << c.out << ", kernel " << c.kernel_size << ", K " << c.kernels << ", groups "
              << c.params.groups << ", T " << c.temperature << ", training " << c.training << ", norm "
              << name_of(c.norm));
   ParameterStore store(DType::f64, 5);
-  const ODConv2d layer(store, "conv.", c.in, c.out, c.kernel_size, c.params,
-                       {.kernels = c.kernels, .norm = c.norm});
+  const ODConv2d layer(store, "conv.", c.in, c.out, c.kernel_size, c.params, {.kernels = c.kernels, .norm = c.norm});
   store.allocate();
   // Biases and shifts away from their initial zeros, so that ReLU lets a part of the trunk through.
   for (const NamedVariable& parameter : parameters_of(store))
@@ -57,8 +50,55 @@ TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
   const Tensor temperature = temperature_of(c.temperature);
   std::vector<NamedVariable> inputs = parameters_of(store);
   inputs.push_back({"input", input});
-  check_gradients([&](Tape& tape) { return layer.forward({tape, c.training, temperature}, input); }, inputs, 24, 1e-6,
-                  {1e-6, 2e-5});
+  check_gradients(
+      [&](Tape& tape) {
+        return layer.forward({tape, c.training, temperature}, input);
+      },
+      inputs, 24, 1e-6, {1e-6, 2e-5});
+}
+
+TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
+  const WithoutFusion composed(Fusion::attention);
+  check_layer_gradients(GENERATE(values<LayerCase>({
+      {4, 6, 3, {1, 1, 1, 1}, 4, 1, true},
+      {4, 6, 3, {2, 1, 1, 1}, 2, 30, true},
+      {5, 3, 3, {1, 2, 2, 1}, 3, 0.7, false},
+      {4, 4, 3, {1, 1, 1, 4}, 2, 1, true},
+      {4, 8, 3, {1, 1, 1, 2}, 2, 2, false},
+      {6, 4, 1, {2, 0, 1, 1}, 1, 1, true},
+      {4, 4, 3, {1, 1, 1, 1}, 1, 1, true},
+      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::frozen},
+      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::layer},
+  })));
+}
+
+TEST_CASE("gradients through ODConv2d with its attention in one launch", "[od_conv]") {
+  const WithFusion fused(Fusion::attention);
+  check_layer_gradients(GENERATE(values<LayerCase>({
+      {4, 6, 3, {1, 1, 1, 1}, 4, 30, true},
+      {4, 4, 3, {1, 1, 1, 4}, 2, 1, true},  // depth-wise: no filter attention
+      {6, 4, 1, {2, 0, 1, 1}, 1, 1, true},
+      {5, 3, 3, {1, 2, 2, 1}, 3, 0.7, false},
+      {4, 6, 3, {1, 1, 1, 1}, 2, 1, true, AttentionNorm::frozen},
+  })));
+}
+
+TEST_CASE("trunks that one launch does not take are composed", "[od_conv]") {
+  const WithFusion fused(Fusion::attention);
+  const auto operation_of = [](ODConvOptions options) {
+    ParameterStore store(DType::f32, 5);
+    const ODConv2d layer(store, "conv.", 260, 8, 1, {1, 0, 1, 1}, options);
+    store.allocate();
+    const Tensor trunk = layer.attention().trunk().weight.value();
+    const std::vector<float> infinite(static_cast<std::size_t>(trunk.count()), HUGE_VALF);
+    trunk.copy_from_host(infinite.data());
+    Tape tape;
+    layer.forward({tape, true, temperature_of(1)}, Variable(uniform_tensor<float>({3, 1, 1, 260}, 1), true));
+    return tape.first_not_finite();
+  };
+  CHECK(operation_of({.reduction = 0.0625}) == "conv.attention (od_attention)");
+  CHECK(operation_of({.reduction = 1}) == "conv.attention (linear)");
+  CHECK(operation_of({.reduction = 0.0625, .norm = AttentionNorm::layer}) == "conv.attention (linear)");
 }
 
 TEST_CASE("ODConv has the heads that its shape calls for", "[od_conv]") {
@@ -104,8 +144,8 @@ TEST_CASE("a training batch of one is refused with the remedy", "[od_conv]") {
     Tape tape(false);
     return layer.forward({tape, training, temperature_of(1)}, Variable(uniform_tensor<float>({1, 5, 5, 4}, 1)));
   };
-  CHECK_THROWS_WITH(run(AttentionNorm::batch, true), ContainsSubstring("expected at least 2 samples") &&
-                                                         ContainsSubstring("--attention-norm layer"));
+  CHECK_THROWS_WITH(run(AttentionNorm::batch, true),
+                    ContainsSubstring("expected at least 2 samples") && ContainsSubstring("--attention-norm layer"));
   CHECK_NOTHROW(run(AttentionNorm::batch, false));
   CHECK_NOTHROW(run(AttentionNorm::frozen, true));
   CHECK_NOTHROW(run(AttentionNorm::layer, true));
@@ -130,7 +170,8 @@ TEST_CASE("layers refuse impossible shapes", "[layers]") {
   CHECK_THROWS_WITH(Conv2d(store, "c.", 3, 4, 3, {.stride = 0}), ContainsSubstring("stride 0"));
   CHECK_THROWS_WITH(ODConv2d(store, "d.", 4, 4, 3, {}, {.kernels = 17}),
                     ContainsSubstring("[od_conv2d] expected 1 to 16 kernels, got 17"));
-  CHECK_THROWS_WITH(parse_attention_norm("x"), ContainsSubstring("[attention_norm] expected batch, frozen or layer, got x"));
+  CHECK_THROWS_WITH(parse_attention_norm("x"),
+                    ContainsSubstring("[attention_norm] expected batch, frozen or layer, got x"));
   CHECK_THROWS_WITH(parse_attention_init("x"), ContainsSubstring("[attention_init] expected kaiming or zero, got x"));
 }
 

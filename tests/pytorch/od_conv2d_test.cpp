@@ -2,6 +2,7 @@
 // algorithm of the dynamic convolution.
 #include "engine/conv/dynamic_conv.h"
 #include "engine/device.h"
+#include "engine/fusions.h"
 #include "kernels/attention.h"
 #include "layers/od_conv.h"
 #include "tests/pytorch/algorithms.h"
@@ -66,6 +67,15 @@ void check_layers(DType dtype) {
       check_agreement(concat(test.name(), ", ", name_of(dtype), ", ", algorithm), run_layer(test, dtype),
                       fixture.expected(test), Bars::layer(dtype), Form::tensors);
   });
+}
+
+TEST_CASE("ODConv2d with its attention in one launch agrees with PyTorch", "[pytorch]") {
+  const WithFusion fused(Fusion::attention);
+  const DType dtype = GENERATE(DType::f64, DType::f32);
+  const Fixture fixture = read_fixture(concat("odconv2d.", name_of(dtype)));
+  for (const Case& test : fixture.cases)
+    check_agreement(concat(test.name(), ", ", name_of(dtype)), run_layer(test, dtype), fixture.expected(test),
+                    Bars::layer(dtype), Form::tensors);
 }
 
 TEST_CASE("ODConv2d agrees with PyTorch in f64, every algorithm", "[pytorch]") { check_layers(DType::f64); }
