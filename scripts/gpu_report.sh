@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: builds the cuda preset, runs all tests, runs the kernels' tests under compute-sanitizer,
-# trains, and compares training steps with PyTorch. Writes docs/results-gpu.md; says which tools were missing.
+# trains, times layers, algorithms and fusions, and compares training steps with PyTorch. Writes docs/results-gpu.md; says which tools were missing.
 #
 # Usage: scripts/gpu_report.sh [DATA_DIR]
 #   DATA_DIR   a folder with CIFAR-10's binary version, to train on; a synthetic data set without it
@@ -141,6 +141,16 @@ omniconv=build/cuda/omniconv
       quoted "layers-$batch" 100
     fi
   done
+} >>"$report"
+
+{
+  echo "## Algorithms and fusions in turns, bf16"
+  echo
+  ablation=("$omniconv" bench --model od_resnet18 --kernels 4 --batch-size 128 --precision bf16 --ablate --steps 60)
+  if step ablation "${ablation[@]}"; then
+    echo "\`${ablation[*]}\`:"
+    quoted ablation 100
+  fi
 } >>"$report"
 
 {
