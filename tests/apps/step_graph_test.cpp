@@ -85,13 +85,13 @@ TEST_CASE("a build for the CPU has no CUDA graphs") {
 
 TEST_CASE("an evaluation of recorded batches finds the bits of one that does each anew", ON_DEVICE) {
   const Model model({.model = "od_resnet18", .width = 8, .kernels = 2, .image_size = 8}, 3, DType::f64);
-  const Dataset test(tiny_images(make_synthetic(1, 2, 23).test));
+  const Dataset test(tiny_images(make_synthetic(1, 2, 18).test));
   const auto views = GENERATE(as<std::string>(), "none", "flip");
   Evaluation results[2];
   Tensor logits[2];
   for (const bool on : {false, true}) {
     const WithStepGraphs recorded(on);
-    logits[on] = Tensor::zeros({23, 10}, DType::f64);
+    logits[on] = Tensor::zeros({18, 10}, DType::f64);
     results[on] = evaluate(model, test, 5, logits[on], {}, parse_views(views));
   }
   CHECK(results[0].loss == results[1].loss);
@@ -107,7 +107,7 @@ TEST_CASE("steps to be timed are those of training, recorded or in parts", ON_DE
   for (const int form : {0, 1, 2}) {
     const WithStepGraphs on(form == 1);
     const Model model(recipe.model, 0, recipe.precision);
-    RandomSteps steps(model, recipe, 4);
+    RandomSteps steps(model, recipe, 2);
     for (int i = 0; i < 4; ++i) form == 2 ? steps.run_in_parts() : steps.run();
     weights[form] = model.store.values().to_doubles();
   }

@@ -250,7 +250,9 @@ TEST_CASE("each file of the fuzzer's corpus is refused in one line, or reads bac
 }
 
 TEST_CASE("a name with control characters or of great length does not break the message") {
-  const std::string message = error_of(bytes_of("{\"a\\nb" + std::string(1000, 'c') + "\":1}", 0));
+  std::string name = "a\\nb";
+  name.append(1000, 'c');
+  const std::string message = error_of(bytes_of("{\"" + name + "\":1}", 0));
   CHECK_THAT(message, ContainsSubstring("\"a\\x0ab"));
   CHECK(message.find('\n') == std::string::npos);
   CHECK(message.size() < 200);
