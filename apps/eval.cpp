@@ -3,6 +3,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "apps/commands.h"
 #include "apps/model_options.h"
@@ -19,26 +21,26 @@ namespace omniconv {
 namespace {
 
 struct EvalCall {
-  std::string checkpoint, data, temperature, logits, precision = "f32", tta = "none", cuda_graph;
+  std::string checkpoint, data, temperature, logits, precision = "f32", tta = "none", cuda_graph, images = "auto";
   std::int64_t batch_size = evaluation_batch_size;
   std::optional<std::int64_t> threads;
   bool json = false;
 };
 
 /// logits [images, classes] and labels i64 [images], in the order of the file.
-void write_logits(const std::string& path, const Tensor& logits, const ImageSet& set) {
+void write_logits(const std::string& path, const Tensor& logits, const std::vector<std::uint8_t>& labels) {
   SafetensorsFile file;
   file.tensors["logits"] = dispatch("eval", logits.dtype(), [&](auto zero) {
     return make_host_tensor(logits.to_host<decltype(zero)>(), logits.shape());
   });
-  file.tensors["labels"] =
-      make_host_tensor(std::vector<std::int64_t>(set.labels.begin(), set.labels.end()), {set.count()});
+  file.tensors["labels"] = make_host_tensor(std::vector<std::int64_t>(labels.begin(), labels.end()), {logits.size(0)});
   write_safetensors(path, file);
 }
 
 void eval(const EvalCall& call) {
   const DType precision = parse_precision(call.precision);
   const std::vector<View> views = parse_views(call.tta);
+  const std::optional<Residence> residence = parse_residence(call.images);
   const std::optional<double> temperature = parse_constant_temperature("eval", call.temperature);
   if (call.batch_size < 1)
     throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
@@ -50,7 +52,7 @@ void eval(const EvalCall& call) {
   const LoadedModel loaded = load_model(call.checkpoint, precision);
   const Model& model = *loaded.model;
   model.set_temperature(temperature.value_or(loaded.temperature));
-  const ImageData data = load_data(call.data);
+  ImageData data = load_data(call.data);
   const auto classes = static_cast<std::int64_t>(data.class_names.size());
   expect(classes == model.config.classes, "eval", call.data, ": expected data of ", model.config.classes,
          " classes, as the checkpoint has, got ", classes);
@@ -60,15 +62,17 @@ void eval(const EvalCall& call) {
   const std::string of_model =
       model.config.dynamic() ? text(", temperature %g", temperature.value_or(loaded.temperature)) : "";
   const std::string seen = views.size() > 1 ? concat(", each in ", views.size(), " views") : "";
-  console.print(concat(describe(model.config), of_model, " on ", grouped(data.test.count()), " test images", seen));
-  const Dataset dataset(data.test);
+  const std::vector<std::uint8_t> labels = data.test.labels;
+  const Dataset dataset(std::move(data.test), residence);
+  console.print(concat(describe(model.config), of_model, " on ", grouped(dataset.count()), " test images", seen, ", ",
+                       phrase_of(dataset.residence())));
   const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, model.store.dtype());
   const auto show = [&](std::int64_t done) {
     if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
   };
   const Evaluation result =
       within_memory(call.batch_size, [&] { return evaluate(model, dataset, call.batch_size, logits, show, views); });
-  if (!call.logits.empty()) write_logits(call.logits, logits, data.test);
+  if (!call.logits.empty()) write_logits(call.logits, logits, labels);
   console.print(text("test accuracy %.4f   test loss %.4f", result.accuracy, result.loss));
   if (!call.json) return;
   const nlohmann::ordered_json json = {
@@ -91,6 +95,7 @@ void add_eval(CLI::App& program, int& exit_code) {
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads (no result depends on them)");
   command.add_option("--cuda-graph", call->cuda_graph, cuda_graph_help);
+  command.add_option("--images", call->images, images_help);
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {
     eval(*call);

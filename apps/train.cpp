@@ -19,7 +19,8 @@ namespace {
 struct TrainCall {
   TrainOptions options;
   ModelWords model;
-  std::string lr_schedule = "cosine", temperature = format_temperature({}), flip = "random", precision = "f32";
+  std::string lr_schedule = "cosine", temperature = format_temperature({}), flip = "random", precision = "f32",
+              images = "auto";
   bool no_augment = false, no_shuffle = false, tensorboard = false, no_report = false;
   std::vector<std::pair<std::string, const CLI::Option*>> recipe_options;  // key in the recipe's JSON, option
 };
@@ -34,6 +35,7 @@ TrainOptions options_of(const TrainCall& call) {
   recipe.temperature = parse_temperature(call.temperature);
   recipe.flip = parse_flip(call.flip);
   recipe.precision = parse_precision(call.precision);
+  options.images = parse_residence(call.images);
   recipe.augment = !call.no_augment;
   recipe.shuffle = !call.no_shuffle;
   if (call.tensorboard) {
@@ -123,6 +125,7 @@ void add_train(CLI::App& program, int& exit_code) {
   command.add_option("--max-steps", options.max_steps, "Stop when the run has this many optimizer steps");
   command.add_option("--threads", options.threads, "Host threads (no result depends on them)");
   command.add_option("--cuda-graph", options.cuda_graph, cuda_graph_help);
+  command.add_option("--images", call->images, images_help);
   command.add_flag("--log-steps", options.log_steps, "Write each step's loss to steps.jsonl in the run folder");
   command.add_flag("--no-report", call->no_report, "No report.html in the run folder at the end");
   command.add_flag("--tensorboard", call->tensorboard, "Write an event file for TensorBoard into the run folder");

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/simt/stream.h"
@@ -58,6 +59,12 @@ class RecordedWork {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+/// @throws Error while work is recorded: `what` would be missing from the record.
+void refuse_in_recording(const char* what);
+
+/// Bytes that the device could still give; nothing where its memory is the host's.
+std::optional<std::size_t> free_device_bytes();
 
 /// Raw device memory, aligned to 256 bytes; nullptr when there is none left. Used by the allocator only.
 void* device_malloc(std::size_t bytes) noexcept;

@@ -26,8 +26,12 @@ void require_device() {}
 
 Stream main_stream() { return {}; }
 
+void refuse_in_recording(const char* what) { simt::refuse_in_recording("device", what); }
+
+std::optional<std::size_t> free_device_bytes() { return std::nullopt; }
+
 void synchronize() {
-  simt::refuse_in_recording("device", "a wait");
+  refuse_in_recording("a wait");
 }
 
 void set_threads(int count) {
@@ -38,12 +42,12 @@ void set_threads(int count) {
 int thread_count() { return omp_get_max_threads(); }
 
 void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
-  simt::refuse_in_recording("device", "a copy from the host");
+  refuse_in_recording("a copy from the host");
   if (bytes > 0) std::memcpy(device_target, host_source, bytes);
 }
 
 void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {
-  simt::refuse_in_recording("device", "a copy to the host");
+  refuse_in_recording("a copy to the host");
   if (bytes > 0) std::memcpy(host_target, device_source, bytes);
 }
 
@@ -96,7 +100,7 @@ Event::Event(Event&&) noexcept = default;
 Event& Event::operator=(Event&&) noexcept = default;
 
 void Event::record(Stream) {
-  simt::refuse_in_recording("device", "a time");
+  refuse_in_recording("a time");
   state_->time = std::chrono::steady_clock::now();
 }
 

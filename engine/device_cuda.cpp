@@ -17,15 +17,6 @@ cudaStream_t handle_of(Stream stream) {
   return static_cast<cudaStream_t>(stream.handle);
 }
 
-/// While the stream is captured, what the host does would be missing from the graph, or the graph would read memory of
-/// the host that is no more when it runs.
-void refuse_in_recording(const char* what) {
-  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  OMNICONV_CHECK_CUDA(cudaStreamIsCapturing(handle_of(main_stream()), &status));
-  expect(status == cudaStreamCaptureStatusNone, "device", "expected launches and copies within the device, got ", what,
-         ", which cannot be recorded");
-}
-
 // Non-blocking: work of other libraries on the default stream neither waits for ours nor makes it wait.
 cudaStream_t create_stream() {
   require_device();
@@ -70,6 +61,22 @@ Stream main_stream() {
   // Never destroyed: CUDA may be gone before objects in static storage are.
   static const cudaStream_t stream = create_stream();
   return {stream};
+}
+
+// While the stream is captured, what the host does would be missing from the graph, or the graph would read memory of
+// the host that is no more when it runs.
+void refuse_in_recording(const char* what) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  OMNICONV_CHECK_CUDA(cudaStreamIsCapturing(handle_of(main_stream()), &status));
+  expect(status == cudaStreamCaptureStatusNone, "device", "expected launches and copies within the device, got ", what,
+         ", which cannot be recorded");
+}
+
+std::optional<std::size_t> free_device_bytes() {
+  require_device();
+  std::size_t free = 0, total = 0;
+  OMNICONV_CHECK_CUDA(cudaMemGetInfo(&free, &total));
+  return free;
 }
 
 void synchronize() {

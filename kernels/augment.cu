@@ -34,9 +34,10 @@ OMNI_DEVICE std::int64_t draw_below(std::uint32_t word, std::int64_t limit) {
 /// One image as it is varied: where each of its pixels comes from.
 class VariedImage {
  public:
-  OMNI_DEVICE VariedImage(const BatchShape& shape, const Variation& v, const std::uint8_t* images, std::int64_t index)
+  OMNI_DEVICE VariedImage(const BatchShape& shape, const Variation& v, const std::uint8_t* images, std::int64_t sample,
+                          std::int64_t index)
       : shape_(shape),
-        image_(images + index * shape.channels * shape.height * shape.width),
+        image_(images + (shape.stored == Stored::batch ? sample : index) * shape.channels * shape.height * shape.width),
         down_(v.down),
         right_(v.right),
         mirrored_(v.mirrored) {
@@ -88,10 +89,11 @@ OMNI_KERNEL void gather_kernel(Gather<T> g) {
   using Value = compute_type_t<T>;
   const BatchShape& s = g.shape;
   const std::int64_t sample = simt::block_index().x;
-  const std::int64_t index = g.indices[sample], other_index = g.indices[s.samples - 1 - sample];
-  const VariedImage image(s, g.variation, g.images, index);
   const bool mixes = g.mix != nullptr;
-  const VariedImage partner(s, g.variation, g.images, mixes ? other_index : index);
+  const std::int64_t other = s.samples - 1 - sample;
+  const std::int64_t index = g.indices[sample], other_index = g.indices[other];
+  const VariedImage image(s, g.variation, g.images, sample, index);
+  const VariedImage partner(s, g.variation, g.images, mixes ? other : sample, mixes ? other_index : index);
   const Mix mix = mixes ? *g.mix : Mix{};
   const bool has_box = mix.bottom > mix.top && mix.right > mix.left;
   const Value own_share = has_box ? Value(1) : static_cast<Value>(mix.own_share);

@@ -1,4 +1,4 @@
-// A batch from images resident on the device: gather, vary, normalise, mix, u8 planes -> NHWC.
+// A batch from images on the device: gather, vary, normalise, mix, u8 planes -> NHWC.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,17 @@
 
 namespace omniconv::kernels {
 
+/// Which images lie where the kernel reads them.
+enum class Stored {
+  data_set,  ///< all of them: image i at place i
+  batch,     ///< those of the batch alone: that of sample n at place n
+};
+
 struct BatchShape {
   std::int64_t samples = 0;
   std::int64_t channels = 3, height = 32, width = 32;
   std::int64_t padding = 4;  ///< zero (black) pixels around the raw image from which crops come
+  Stored stored = Stored::data_set;
 };
 
 /// Per-channel constants of the data set, in units of 1 (pixel / 255).
@@ -47,7 +54,8 @@ struct Mix {
 /// output[b, h, w, c] = (pixel / 255 - mean_c) / deviation_c, where pixel is that of image indices[b], varied; with
 /// `mix` (device memory, or nullptr), either own_share · output + (1 - own_share) · partner's (mixup: Zhang et al.
 /// 2018), or the partner's inside of the box (CutMix: Yun et al. 2019). other_labels (or nullptr) are the partners'.
-/// images u8 [count, C, H, W], labels u8 [count], indices i32 [N]; output [N, H, W, C], output_labels i32 [N].
+/// images u8 [count, C, H, W], or [N, C, H, W] with Stored::batch; labels u8 [count], indices i32 [N]; output [N, H, W,
+/// C], output_labels i32 [N].
 template <class T>
 void gather_batch(const BatchShape& shape, const Normalisation& normalisation, const std::uint8_t* images,
                   const std::uint8_t* labels, const std::int32_t* indices, const Variation& variation, const Mix* mix,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "apps/training/feed.h"
 #include "apps/training/totals.h"
 #include "data/batches.h"
 #include "engine/device.h"
@@ -44,7 +45,9 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
                     const std::function<void(std::int64_t)>& on_batch, const std::vector<View>& views) {
   const std::int64_t count = dataset.count();
   const std::int64_t classes = model.config.classes;
-  const Tensor order = Tensor::from_host(epoch_order(count, 0, 0, false));
+  const std::vector<std::int32_t> host_order = epoch_order(count, 0, 0, false);
+  const std::vector<BatchRange> ranges = batch_ranges(count, batch_size, false);
+  const Tensor order = Tensor::from_host(host_order);
   const DeviceTotals totals;
   // Inference without a tape computes in one type; a net in 16 bits is evaluated as it is trained.
   std::optional<InferenceNet> net;
@@ -58,11 +61,14 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
   const std::int64_t most = std::min(count, batch_size);
   const Tensor images = Tensor::empty({most}, DType::i32),
                results = Tensor::empty({most, classes}, model.store.dtype());
+  Feed feed(dataset, most);
+  feed.start(host_order, ranges, 0);
   const auto evaluate_batch = [&](const Tensor& indices, const Tensor& result) {
     Tensor average, labels;
     for (const View& view : views) {
       const Batch batch = dataset.gather(indices, model.store.precision(),
-                                         {.down = view.down, .right = view.right, .mirrored = view.mirrored});
+                                         {.down = view.down, .right = view.right, .mirrored = view.mirrored}, {},
+                                         feed.images(0, indices.count()));
       const Tensor output = forward(batch.images);
       average = views.size() == 1 ? output : with_part(average, output, views.size());
       labels = batch.labels;
@@ -72,11 +78,13 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
     result.copy_from(average);
   };
   StepGraphs graphs;
-  for (const BatchRange& range : batch_ranges(count, batch_size, false)) {
+  for (const BatchRange& range : ranges) {
     const std::int64_t size = range.size();
     const Tensor indices = images.view(0, {size}), result = results.view(0, {size, classes});
     indices.copy_from(order.view(range.begin, {size}));
+    feed.next();
     graphs.run(size, [&] { evaluate_batch(indices, result); });
+    feed.prefetch();
     if (logits.defined()) logits.view(range.begin * classes, {size, classes}).copy_from(result);
     if (on_batch) on_batch(range.end);
   }

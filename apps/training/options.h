@@ -11,6 +11,7 @@
 
 #include "apps/training/observer.h"
 #include "apps/training/recipe.h"
+#include "apps/training/residence.h"
 
 namespace omniconv {
 
@@ -27,7 +28,8 @@ struct TrainOptions {
   std::string resume;                     ///< run folder to continue; empty: a new run
   std::optional<std::int64_t> max_steps;  ///< optimizer steps of the run at which this call stops
   std::optional<std::int64_t> threads;
-  std::string cuda_graph;  ///< see set_cuda_graph()
+  std::string cuda_graph;           ///< see set_cuda_graph()
+  std::optional<Residence> images;  ///< where they lie; nothing: see residence_now()
   bool log_steps = false;
   /// Called with the folder and the data of each run that no signal ended, when its memory is free again; may be empty.
   std::function<void(const std::string& folder, const std::string& data)> after_run;

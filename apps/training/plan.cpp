@@ -89,9 +89,10 @@ std::vector<std::string> plan_lines(const Recipe& recipe, const Trainer& trainer
   std::vector<std::string> lines = model_table(trainer.model());
   constexpr double mebibyte = 1 << 20;
   lines.push_back("");
-  lines.push_back(text(
-      "About %.0f MiB of tensors at most, of which the data set, the weights and the optimizer are %.0f.",
-      static_cast<double>(peak_bytes) / mebibyte, static_cast<double>(memory_statistics().in_use_bytes) / mebibyte));
+  lines.push_back(text("About %.0f MiB of tensors at most, of which %sthe weights and the optimizer are %.0f.",
+                       static_cast<double>(peak_bytes) / mebibyte,
+                       trainer.residence() == Residence::device ? "the data set, " : "",
+                       static_cast<double>(memory_statistics().in_use_bytes) / mebibyte));
   lines.push_back("");
   for (std::string& line : schedule_table(recipe, trainer.steps_per_epoch())) lines.push_back(std::move(line));
   return lines;

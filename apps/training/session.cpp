@@ -53,14 +53,15 @@ void take_from_data(const ImageData& data, const std::set<std::string>& given, M
   model.class_names = data.class_names;
 }
 
-std::unique_ptr<Trainer> make_trainer(Recipe& recipe, const std::set<std::string>& given) {
+std::unique_ptr<Trainer> make_trainer(Recipe& recipe, const std::set<std::string>& given,
+                                      std::optional<Residence> images) {
   ImageData data = load_data(recipe.data);
   expect(data.class_names.size() >= 2, "data", recipe.data, ": expected at least 2 classes, got ",
          data.class_names.size());
   take_from_data(data, given, recipe.model);
   require(recipe.cutout <= recipe.model.image_size, "--cutout of at most ", recipe.model.image_size,
           ", the side of the images, got ", recipe.cutout);
-  return std::make_unique<Trainer>(recipe, std::move(data));
+  return std::make_unique<Trainer>(recipe, std::move(data), images);
 }
 
 /// Settles whether the weights of `stored`, which the run starts from, are inflated, and what that means for its
@@ -93,7 +94,7 @@ Start start_new(const TrainOptions& options, Console& console) {
     init = read_checkpoint(recipe.init);
     plan_inflation(init->config, options.given, recipe);
   }
-  start.trainer = make_trainer(recipe, options.given);
+  start.trainer = make_trainer(recipe, options.given, options.images);
   if (init) load_weights(*init, start.trainer->model(), recipe.inflate_noise.value_or(0));
   init.reset();
   if (options.dry_run) return start;
@@ -158,7 +159,7 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
   if (options.given.contains("data")) recipe.data = options.recipe.data;
   if (recipe.data.empty())
     throw UsageError(concat("[resume] ", folder.path(), ": expected --data, got a run without config.json"));
-  start.trainer = make_trainer(recipe, {});
+  start.trainer = make_trainer(recipe, {}, options.images);
   start.trainer->restore(resumption.file, resumption.source);
 
   // What was written behind the stored state, and the line of a stop within an epoch, are trained again.

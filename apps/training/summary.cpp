@@ -59,7 +59,7 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
              recipe.precision == DType::f32 ? "" : concat(", ", name_of(recipe.precision))),
       concat("data     ", recipe.data, ": ", grouped(trainer.train_count()), " training",
              trainer.validation_count() > 0 ? concat(", ", grouped(trainer.validation_count()), " validation") : "",
-             " and ", grouped(trainer.test_count()), " test images"),
+             " and ", grouped(trainer.test_count()), " test images, ", phrase_of(trainer.residence())),
       concat("recipe   ", recipe.epochs, " epochs of ", trainer.steps_per_epoch(), " steps, batch ", recipe.batch_size,
              ", ", rate_text(recipe)),
       concat("         SGD momentum ", recipe.momentum, recipe.nesterov ? " (Nesterov)" : "", ", weight decay ",

@@ -28,10 +28,10 @@ void add_to(const Tensor& sum, const Tensor& part) {
   });
 }
 
-std::optional<Dataset> held_out(const Recipe& recipe, ImageData& data) {
+std::optional<Dataset> held_out(const Recipe& recipe, ImageData& data, Residence residence) {
   if (recipe.validation == 0) return std::nullopt;
   const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  return Dataset(hold_out(data.train, recipe.validation, recipe.stratified, classes));
+  return Dataset(hold_out(data.train, recipe.validation, recipe.stratified, classes), residence);
 }
 
 std::int64_t largest(const std::vector<BatchRange>& ranges) {
@@ -65,13 +65,15 @@ Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, ke
   return loss;
 }
 
-Trainer::Trainer(const Recipe& recipe, ImageData data)
+Trainer::Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images)
     : recipe_(recipe),
       data_fingerprint_(fingerprint(data)),
-      validation_(held_out(recipe, data)),
-      train_(data.train),
-      test_(data.test),
-      ranges_(batch_ranges(data.train.count(), recipe.batch_size, true)),
+      residence_(images ? *images : residence_now(data.train.images.size() + data.test.images.size())),
+      validation_(held_out(recipe, data, residence_)),
+      train_(std::move(data.train), residence_),
+      test_(std::move(data.test), residence_),
+      ranges_(batch_ranges(train_.count(), recipe.batch_size, true)),
+      feed_(train_, largest(ranges_)),
       model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
       order_(Tensor::empty({train_.count()}, DType::i32)),
@@ -150,8 +152,11 @@ void Trainer::place_device(std::int64_t finished_steps) {
                     .mix = mix_.defined() ? draw_mix(recipe_.mixing, train_.extent(), seed, before) : kernels::Mix{}});
   }
   table_.copy_from_host(rows.data());
-  order_.copy_from_host(epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle).data());
+  const std::vector<std::int32_t> order =
+      epoch_order(train_.count(), seed, static_cast<std::uint64_t>(epoch), recipe_.shuffle);
+  order_.copy_from_host(order.data());
   position_.copy_from_host(&position);
+  feed_.start(order, ranges_, position);
 }
 
 void Trainer::for_each_part(std::int64_t samples, const std::function<void(const Batch&)>& body) {
@@ -176,7 +181,8 @@ void Trainer::for_each_part(std::int64_t samples, const std::function<void(const
   for (const BatchRange& part : batch_ranges(samples, part_size, true)) {
     // Every forward pass drops values of its own.
     if (part.begin > 0) kernels::advance(model_.step.data<std::int64_t>(), main_stream());
-    body(train_.gather(images_.view(part.begin, {part.size()}), recipe_.precision, variation, mix_));
+    body(train_.gather(images_.view(part.begin, {part.size()}), recipe_.precision, variation, mix_,
+                       feed_.images(part.begin, part.size())));
   }
 }
 
@@ -203,7 +209,9 @@ void Trainer::train_step() {
     sgd_.set_groups(group_settings(recipe_.weight_decay, stage->train));
   }
   const std::int64_t samples = ranges_[static_cast<std::size_t>(step_ % steps_per_epoch())].size();
+  feed_.next();
   within_memory(recipe_.batch_size, [&] { graphs_.run(samples, [&] { queue_step(samples); }); });
+  feed_.prefetch();
   ++step_;
 }
 
@@ -290,6 +298,7 @@ std::string Trainer::fault_of(std::int64_t finished_steps) {
   // Since then no step has changed the weights, so the same batch leads to the same values again.
   std::string layer;
   place_device(finished_steps);
+  feed_.next();
   for_each_part(ranges_[static_cast<std::size_t>(finished_steps % steps_per_epoch())].size(), [&](const Batch& part) {
     Tape tape;
     const Variable logits = model_.net.forward(model_.pass(tape, true), Variable(part.images));

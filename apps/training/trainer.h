@@ -9,6 +9,7 @@
 
 #include "apps/training/dataset.h"
 #include "apps/training/evaluator.h"
+#include "apps/training/feed.h"
 #include "apps/training/metrics.h"
 #include "apps/training/observer.h"
 #include "apps/training/options.h"
@@ -35,8 +36,9 @@ Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, ke
 /// A model in training, with everything that decides how it goes on.
 class Trainer {
  public:
-  /// `recipe.model.classes` must be those of `data`. @throws Error if the data cannot be trained on.
-  Trainer(const Recipe& recipe, ImageData data);
+  /// `recipe.model.classes` must be those of `data`; nothing for `images` means residence_now(). @throws Error if the
+  /// data cannot be trained on.
+  Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images = {});
 
   Model& model() { return model_; }
   const Model& model() const { return model_; }
@@ -44,6 +46,7 @@ class Trainer {
   std::int64_t train_count() const { return train_.count(); }
   std::int64_t test_count() const { return test_.count(); }
   std::int64_t validation_count() const { return validation_ ? validation_->count() : 0; }
+  Residence residence() const { return residence_; }
   std::int64_t steps_per_epoch() const { return static_cast<std::int64_t>(ranges_.size()); }
   std::int64_t total_steps() const { return steps_per_epoch() * recipe_.epochs; }
   std::int64_t finished_steps() const { return step_; }
@@ -92,9 +95,11 @@ class Trainer {
 
   Recipe recipe_;
   std::string data_fingerprint_;
+  Residence residence_;                // of all images
   std::optional<Dataset> validation_;  // images of the training set that are held out
   Dataset train_, test_;
   std::vector<BatchRange> ranges_;
+  Feed feed_;  // of the epoch's batches
   Model model_;
   Sgd sgd_;
   std::optional<WeightAverage> average_;  // with --ema

@@ -46,8 +46,9 @@ struct TinyRun {
   std::string steps, text;
 };
 
-/// With `stop`, it ends after so many steps and is gone on with by another trainer.
-inline TinyRun run_tiny(const Recipe& recipe, std::optional<std::int64_t> stop = {}) {
+/// With `stop`, it ends after so many steps and is gone on with by another trainer, its images where `afterwards` says.
+inline TinyRun run_tiny(const Recipe& recipe, std::optional<std::int64_t> stop = {},
+                        std::optional<Residence> images = {}, std::optional<Residence> afterwards = {}) {
   const TemporaryFolder place;
   const RunFolder folder(place.file("run"));
   folder.prepare();
@@ -56,11 +57,11 @@ inline TinyRun run_tiny(const Recipe& recipe, std::optional<std::int64_t> stop =
   std::vector<EpochMetrics> history;
   TinyRun run;
   if (stop) {
-    Trainer first(recipe, tiny_data());
+    Trainer first(recipe, tiny_data(), images);
     first.run(folder, *stop, true, console, history);
     run.state = first.resume_file();
   }
-  Trainer trainer(recipe, tiny_data());
+  Trainer trainer(recipe, tiny_data(), stop ? afterwards : images);
   if (stop) trainer.restore(run.state, "test");
   trainer.run(folder, trainer.total_steps(), true, console, history);
   return {trainer.resume_file(), read_text(folder.file("steps.jsonl")), people.text()};

@@ -244,6 +244,33 @@ TEMPLATE_TEST_CASE("images are blended with their partners or show a box of them
   CHECK(mixed.other_labels == std::vector<std::int32_t>{5, 4, 8});
 }
 
+TEST_CASE("images of the batch alone, in its order, give what those of the whole data set give", KERNEL_TAGS) {
+  BatchShape shape{.samples = 0, .channels = 3, .height = 6, .width = 5, .padding = 2};
+  const std::size_t size = 3 * 6 * 5;
+  const auto images = some_images(6, shape);
+  const std::vector<std::int32_t> indices = {5, 1, 2, 5, 0};
+  std::vector<std::uint8_t> batch_images;
+  for (const std::int32_t index : indices) {
+    const auto begin = images.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(index) * size);
+    batch_images.insert(batch_images.end(), begin, begin + static_cast<std::ptrdiff_t>(size));
+  }
+  const Mix mix = GENERATE(Mix{.own_share = 0.3}, Mix{.own_share = 0.7, .top = 1, .bottom = 4, .left = 1, .right = 4});
+  Variation variation = crops_and_flips();
+  variation.cutout = 2;
+  for (const Mix* const used : {static_cast<const Mix*>(nullptr), &mix}) {
+    shape.stored = kernels::Stored::data_set;
+    const auto expected = gather<double>(shape, images, indices, variation, used, 3);
+    shape.stored = kernels::Stored::batch;
+    // Labels are those of the data set, six of them: behind the images of the batch lies one that nobody asks for.
+    std::vector<std::uint8_t> padded = batch_images;
+    padded.resize(images.size());
+    const auto staged = gather<double>(shape, padded, indices, variation, used, 3);
+    CHECK(staged.images == expected.images);
+    CHECK(staged.labels == expected.labels);
+    CHECK(staged.other_labels == expected.other_labels);
+  }
+}
+
 TEST_CASE("a batch refuses what are no images", "[kernels]") {
   const auto refuse = [](const BatchShape& shape, const Variation& variation = {}) {
     kernels::gather_batch<float>(shape, {}, nullptr, nullptr, nullptr, variation, nullptr, nullptr, nullptr, nullptr,
