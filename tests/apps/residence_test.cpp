@@ -120,6 +120,7 @@ TEST_CASE("an evaluation of images on the host finds the bits of one of images o
 }
 
 TEST_CASE("a run with its images on the host ends in the bits of one with them on the device", ON_DEVICE) {
+  const WithStepGraphs recorded(GENERATE(false, true));
   Recipe recipe = tiny_recipe();
   SECTION("plain") {}
   SECTION("with every refinement, mixup and CutMix among them, in parts") {
@@ -133,7 +134,6 @@ TEST_CASE("a run with its images on the host ends in the bits of one with them o
   SECTION("with a batch larger than the data") {
     recipe.batch_size = 100;
   }
-  const WithStepGraphs recorded(GENERATE(false, true));
   const TinyRun expected = run_tiny(recipe, {}, device), streamed = run_tiny(recipe, {}, host);
   CHECK_THAT(streamed.text, !ContainsSubstring("Steps are queued kernel by kernel"));
   check_same_runs(expected, streamed);
