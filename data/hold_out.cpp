@@ -34,11 +34,12 @@ ImageSet hold_out(ImageSet& set, std::int64_t count, bool stratified, std::int64
   expect(count >= 1 && count < set.count(), "validation", "expected to hold out 1 to ", set.count() - 1, " of ",
          set.count(), " training images, got ", count);
   const std::vector<bool> held = taken(set, count, stratified, classes);
-  ImageSet kept, result;
+  const std::int64_t bytes = image_channels * set.extent * set.extent;
+  ImageSet kept{{}, {}, set.extent}, result{{}, {}, set.extent};
   for (std::size_t i = 0; i < held.size(); ++i) {
     ImageSet& target = held[i] ? result : kept;
-    const auto begin = set.images.begin() + static_cast<std::ptrdiff_t>(i) * image_bytes;
-    target.images.insert(target.images.end(), begin, begin + image_bytes);
+    const auto begin = set.images.begin() + static_cast<std::ptrdiff_t>(i) * bytes;
+    target.images.insert(target.images.end(), begin, begin + bytes);
     target.labels.push_back(set.labels[i]);
   }
   set = std::move(kept);
