@@ -62,6 +62,14 @@ void Variable::attach_pool(Tensor pool) const {
   node_->pool = Variable(std::move(pool), requires_grad()).node_;
 }
 
+void Variable::attach_moments(Moments moments) const {
+  node_->moments = std::move(moments);
+}
+
+Moments Variable::take_moments() const {
+  return std::exchange(node_->moments, {});
+}
+
 void Variable::want_dot() const {
   node_->dot_wanted = true;
 }

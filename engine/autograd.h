@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/moments.h"
 #include "engine/tensor.h"
 
 namespace omniconv {
@@ -67,6 +68,12 @@ class Variable {
   /// Gives what an operation returns its pool; a gradient of it arrives at the operation (Arriving::d_pool).
   void attach_pool(Tensor pool) const;
 
+  /// Gives what an operation returns the moments of its channels.
+  void attach_moments(Moments moments) const;
+  /// Hands them out, once: their memory serves others when the norm behind has combined them. Without values where
+  /// nobody attached any.
+  Moments take_moments() const;
+
   /// Asks whoever computes the gradient g of this value, [N, ..., C], for Σ g ⊙ value over all but the first and the
   /// last axis, too: Arriving::dot, if it is done.
   void want_dot() const;
@@ -90,6 +97,7 @@ class Variable {
     Tensor gradient;
     Tensor copy;  // of the value, in another type
     std::shared_ptr<Node> pool;
+    Moments moments;
     Tensor dot;  // of gradient and value
     bool requires_grad = false;
     bool has_gradient = false;

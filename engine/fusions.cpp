@@ -32,6 +32,8 @@ std::string_view name_of(Fusion fusion) {
       return "sgd";
     case Fusion::attention:
       return "attention";
+    case Fusion::statistics:
+      return "statistics";
     case Fusion::pool:
       return "pool";
     case Fusion::filter:

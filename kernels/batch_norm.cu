@@ -78,23 +78,22 @@ OMNI_KERNEL void chunk_moments(ColumnCut cut, const T* input, compute_type_t<T>*
 
 template <class Value>
 struct Statistics {
-  std::int64_t rows, chunk_rows;
+  MomentParts parts;
   double epsilon, momentum;
-  const Value* partial;
+  const Value* moments;  // [parts, 2, C]
   Value *mean, *rstd, *running_mean, *running_var;
   std::int64_t* batches;
 };
 
-/// The moments of all chunks together, which are the rows of `cut`, and what follows from them.
+/// The moments of all parts together, which are the rows of `cut`, and what follows from them.
 template <class Value, int W>
 OMNI_KERNEL void finish_statistics(ColumnCut cut, Statistics<Value> s) {
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   Moments<W> moments;
-  for (std::int64_t chunk = place.row; chunk < place.end; chunk += place.step) {
-    const Value* const means = s.partial + chunk * 2 * cut.columns + place.column;
-    const std::int64_t rows_left = s.rows - chunk * s.chunk_rows;
+  for (std::int64_t number = place.row; number < place.end; number += place.step) {
+    const Value* const means = s.moments + number * 2 * cut.columns + place.column;
     Moments<W> part;
-    part.count = static_cast<double>(rows_left < s.chunk_rows ? rows_left : s.chunk_rows);
+    part.count = static_cast<double>(s.parts.rows_of(number));
     part.mean = Lanes<double, W>::load_unaligned(means);
     part.squares = Lanes<double, W>::load_unaligned(means + cut.columns);
     moments = moments + part;
@@ -327,6 +326,11 @@ void check_shape(const BatchNormShape& shape) {
          " samples share evenly, got ", shape.rows);
 }
 
+void check_rows_of_statistics(const BatchNormShape& shape) {
+  check_shape(shape);
+  expect(shape.rows >= 2, "batch_norm", "expected at least 2 rows to take statistics of, got ", shape.rows);
+}
+
 /// The rows cut at the ends of samples.
 template <class T>
 ColumnCut cut_samples(const BatchNormShape& shape) {
@@ -346,17 +350,28 @@ template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
                            compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
                            std::int64_t* batches, double momentum, compute_type_t<T>* workspace, Stream stream) {
-  using Value = compute_type_t<T>;
-  check_shape(shape);
-  expect(shape.rows >= 2, "batch_norm", "expected at least 2 rows to take statistics of, got ", shape.rows);
+  check_rows_of_statistics(shape);
   const ColumnCut cut = cut_columns<T>(1, shape.rows, shape.channels);
-  const Statistics<Value> statistics{shape.rows, cut.chunk_rows, shape.epsilon, momentum,    workspace,
-                                     mean,       rstd,           running_mean,  running_var, batches};
   with_column_width<T>(shape.channels, {input}, [&](auto width) {
-    constexpr int W = width;
-    launch_on_columns<W, Moments<W>>(chunk_moments<T, W>, cut, stream, input, workspace);
-    launch_on_columns<W, Moments<W>>(finish_statistics<Value, W>, whole_columns(1, cut.chunks, shape.channels),
-                                     stream, statistics);
+    launch_on_columns<width, Moments<width>>(chunk_moments<T, width>, cut, stream, input, workspace);
+  });
+  batch_norm_combine<T>(shape, MomentParts::cut(1, shape.rows, cut.chunk_rows), workspace, mean, rstd, running_mean,
+                        running_var, batches, momentum, stream);
+}
+
+template <class T>
+void batch_norm_combine(const BatchNormShape& shape, const MomentParts& parts, const compute_type_t<T>* moments,
+                        compute_type_t<T>* mean, compute_type_t<T>* rstd, compute_type_t<T>* running_mean,
+                        compute_type_t<T>* running_var, std::int64_t* batches, double momentum, Stream stream) {
+  using Value = compute_type_t<T>;
+  check_rows_of_statistics(shape);
+  expect(parts.rows() == shape.rows, "batch_norm", "expected moments of ", shape.rows, " rows, got those of ",
+         parts.rows());
+  const Statistics<Value> statistics{parts, shape.epsilon, momentum,    moments, mean,
+                                     rstd,  running_mean,  running_var, batches};
+  with_column_width<T>(shape.channels, {}, [&](auto width) {
+    launch_on_columns<width, Moments<width>>(finish_statistics<Value, width>,
+                                             whole_columns(1, parts.count(), shape.channels), stream, statistics);
   });
 }
 
@@ -408,8 +423,7 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
   Value* const coefficients = arguments.workspace + cut.chunks * 2 * shape.channels;
   Value* const dots = by_sample.chunks == 1 ? arguments.dot : coefficients + 2 * shape.channels;
   with_column_width<T>(
-      shape.channels,
-      {arguments.input, arguments.output, arguments.d_output, arguments.d_input, arguments.d_residual},
+      shape.channels, {arguments.input, arguments.output, arguments.d_output, arguments.d_input, arguments.d_residual},
       [&](auto width) {
         constexpr int W = width;
         if (needs_sums) {
@@ -435,12 +449,15 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
 template void batch_norm_use_running(const BatchNormShape&, const float*, const float*, float*, float*, Stream);
 template void batch_norm_use_running(const BatchNormShape&, const double*, const double*, double*, double*, Stream);
 
-#define OMNICONV_INSTANTIATE(T)                                                                                    \
-  template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                            \
-  template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,     \
-                                      compute_type_t<T>*, compute_type_t<T>*, std::int64_t*, double,               \
-                                      compute_type_t<T>*, Stream);                                                 \
-  template void batch_norm_apply(const BatchNormShape&, const BatchNormApply<T>&, Stream);                         \
+#define OMNICONV_INSTANTIATE(T)                                                                                       \
+  template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                               \
+  template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,        \
+                                      compute_type_t<T>*, compute_type_t<T>*, std::int64_t*, double,                  \
+                                      compute_type_t<T>*, Stream);                                                    \
+  template void batch_norm_combine<T>(const BatchNormShape&, const MomentParts&, const compute_type_t<T>*,            \
+                                      compute_type_t<T>*, compute_type_t<T>*, compute_type_t<T>*, compute_type_t<T>*, \
+                                      std::int64_t*, double, Stream);                                                 \
+  template void batch_norm_apply(const BatchNormShape&, const BatchNormApply<T>&, Stream);                            \
   template void batch_norm_backward(const BatchNormShape&, const BatchNormBackward<T>&, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "kernels/half.h"
+#include "kernels/moments.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::kernels {
@@ -36,6 +37,12 @@ template <class T>
 void batch_norm_statistics(const BatchNormShape& shape, const T* input, compute_type_t<T>* mean,
                            compute_type_t<T>* rstd, compute_type_t<T>* running_mean, compute_type_t<T>* running_var,
                            std::int64_t* batches, double momentum, compute_type_t<T>* workspace, Stream stream);
+
+/// The same without a pass over the input, from the moments [parts, 2, C] of parts of its rows. T is the input's type.
+template <class T>
+void batch_norm_combine(const BatchNormShape& shape, const MomentParts& parts, const compute_type_t<T>* moments,
+                        compute_type_t<T>* mean, compute_type_t<T>* rstd, compute_type_t<T>* running_mean,
+                        compute_type_t<T>* running_var, std::int64_t* batches, double momentum, Stream stream);
 
 /// mean = running_mean, rstd = (running_var + eps)^(-1/2), for evaluation. f32 or f64.
 template <class T>

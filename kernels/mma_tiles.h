@@ -1,5 +1,5 @@
-// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, how pairs of results are
-// stored, and how work that is summed over samples is shared among blocks. For .cu files only.
+// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, how pairs of results and
+// moments of results are stored, and how work that is summed over samples is shared among blocks. For .cu files only.
 #pragma once
 
 #include <bit>
@@ -62,6 +62,79 @@ OMNI_DEVICE void write_pair(T* to, float low, float high, bool accumulate) {
     store_vector(to, std::bit_cast<Vec<T, 2>>(pack<T>(low, high)));
   else
     store_vector(to, Vec<T, 2>{{low, high}});
+}
+
+/// The sum of term(value) over a column of a warp's tile of results, of which the first `rows` rows count, in all lanes
+/// that have the column: of their columns j · 8 + 2 · (lane % 4) + side.
+template <int RowTiles, class Term>
+OMNI_DEVICE float column_sum(const Vec<float, 4> (&values)[RowTiles][4], int rows, int j, int side, Term term) {
+  float sum = 0;
+  OMNI_UNROLL for (int m = 0; m < RowTiles; ++m) {
+    OMNI_UNROLL for (int half = 0; half < 2; ++half) {
+      if (m * 16 + half * 8 + lane_index() / 4 < rows) sum += term(values[m][j][2 * half + side]);
+    }
+  }
+  for (int mask = 4; mask < warp_size; mask *= 2) sum += shuffle_xor(sum, mask);
+  return sum;
+}
+
+/// What a warp is to the moments of a part of the rows (moments.h), which `Warps` warps have one behind the other.
+struct MomentsPlace {
+  int rows;             // of the part; 0: nothing is left of it
+  int warp;             // which of its warps
+  int column, columns;  // the first of the warp's columns, and how many there are in all
+  float* shared;        // [Warps, tile_columns] from the warp's first column on; not used by a single warp
+  float* part;          // [2, columns]
+};
+
+/// Leaves the moments of the values' columns: deviations are taken from the mean, so nothing cancels. All threads of
+/// the block take part if there are several warps.
+template <int Warps, int RowTiles>
+OMNI_DEVICE void write_moments(const MomentsPlace& place, const Vec<float, 4> (&values)[RowTiles][4]) {
+  const int pair = lane_index() % 4 * 2, own_rows = place.rows - place.warp * RowTiles * 16;
+  const bool first_lane = lane_index() < 4;
+  const auto sums_of_part = [&](Vec<float, 2>(&sums)[4]) {
+    if constexpr (Warps > 1) {
+      barrier();
+      if (first_lane)
+        OMNI_UNROLL for (int j = 0; j < 4; ++j)
+            store_vector(place.shared + place.warp * tile_columns + j * 8 + pair, sums[j]);
+      barrier();
+      OMNI_UNROLL for (int j = 0; j < 4; ++j) {
+        sums[j] = {};
+        for (int warp = 0; warp < Warps; ++warp) {
+          const auto of_warp = load_vector<2>(place.shared + warp * tile_columns + j * 8 + pair);
+          sums[j][0] += of_warp[0];
+          sums[j][1] += of_warp[1];
+        }
+      }
+    }
+  };
+  const bool writes = first_lane && place.warp == 0 && place.rows > 0;
+  const auto write = [&](float* line, const Vec<float, 2>(&sums)[4]) {
+    OMNI_UNROLL for (int j = 0; j < 4; ++j) {
+      const int column = place.column + j * 8 + pair;
+      if (writes && column < place.columns) store_vector(line + column, sums[j]);
+    }
+  };
+
+  Vec<float, 2> means[4], squares[4];
+  OMNI_UNROLL for (int j = 0; j < 4; ++j) {
+    OMNI_UNROLL for (int side = 0; side < 2; ++side) means[j][side] =
+        column_sum(values, own_rows, j, side, [](float value) { return value; });
+  }
+  sums_of_part(means);
+  const auto count = static_cast<float>(place.rows > 0 ? place.rows : 1);
+  OMNI_UNROLL for (int j = 0; j < 4; ++j) {
+    OMNI_UNROLL for (int side = 0; side < 2; ++side) {
+      const float mean = means[j][side] /= count;
+      squares[j][side] =
+          column_sum(values, own_rows, j, side, [mean](float value) { return (value - mean) * (value - mean); });
+    }
+  }
+  sums_of_part(squares);
+  write(place.part, means);
+  write(place.part + place.columns, squares);
 }
 
 /// An extent as the kernels count them.

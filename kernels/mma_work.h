@@ -134,14 +134,14 @@ struct Result {
   const Half* input;  // for C, or nullptr
   float* dots;        // [N, pixel tiles, columns]
   bool accumulate;
+  float* moments;  // [N, pixel tiles, 2, columns] of the target, forward; or nullptr
 };
 
 /// Rounds and stores the sums of the warp's rows and of its half of the columns, scaled per column, and folds them with
-/// the input into C.
-template <class Half, class Tiling>
+/// the input into C, or leaves the moments of what it has stored.
+template <class Half, class Tiling, bool Forward>
 OMNI_DEVICE void store(const Product& product, const AttentionValues<float>& attention, const BlockPlace& place,
-                       const Result<Half>& result, const Vec<float, 4> (&sums)[Tiling::row_tiles][4],
-                       float* shared_dots) {
+                       const Result<Half>& result, Vec<float, 4> (&sums)[Tiling::row_tiles][4], float* shared_dots) {
   const int row_warp = warp_index() % row_warps, column_warp = warp_index() / row_warps;
   const int group = lane_index() / 4, pair = lane_index() % 4 * 2;
   const std::int64_t n = place.first_sample + row_warp / Tiling::sample_warps;
@@ -169,7 +169,11 @@ OMNI_DEVICE void store(const Product& product, const AttentionValues<float>& att
         const int column = place.first_column + column_warp * warp_columns + j * 8 + pair;
         if (column >= product.columns) continue;
         const float low = sums[m][j][2 * half] * scale[j][0], high = sums[m][j][2 * half + 1] * scale[j][1];
-        if (result.input) {
+        if constexpr (Forward) {
+          const auto stored = unpack<Half>(pack<Half>(low, high));
+          sums[m][j][2 * half] = stored[0];
+          sums[m][j][2 * half + 1] = stored[1];
+        } else if (result.input) {
           const auto x = load_vector<2>(result.input + line + column);
           dots[j][0] += x[0] * low;
           dots[j][1] += x[1] * high;
@@ -177,6 +181,18 @@ OMNI_DEVICE void store(const Product& product, const AttentionValues<float>& att
         write_pair(result.target + line + column, low, high, result.accumulate);
       }
     }
+  }
+  if constexpr (Forward) {
+    if (!result.moments) return;
+    const int first_warp = row_warp - row_warp % Tiling::sample_warps, left = end - place.first_pixel;
+    write_moments<Tiling::sample_warps>(
+        {.rows = left < Tiling::sample_rows ? left : Tiling::sample_rows,
+         .warp = row_warp % Tiling::sample_warps,
+         .column = place.first_column + column_warp * warp_columns,
+         .columns = product.columns,
+         .shared = shared_dots + first_warp * tile_columns + column_warp * warp_columns,
+         .part = result.moments + (n * place.pixel_tiles + place.pixel_tile) * 2 * product.columns},
+        sums);
   }
   if (!result.input) return;
 

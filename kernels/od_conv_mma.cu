@@ -93,7 +93,7 @@ OMNI_KERNEL void shared_kernel(Product product, AttentionValues<float> attention
     aggregate_step(step + 1);
   }
   copy_wait<0>();
-  store<Half, Tiling>(product, attention, work.place, result, sums, work.shared.dots);
+  store<Half, Tiling, Forward>(product, attention, work.place, result, sums, work.shared.dots);
 }
 
 /// Fragments of B of 16 columns, aggregated for one sample in f32 and rounded once: `half` of the depth of the tile's
@@ -171,7 +171,7 @@ OMNI_KERNEL void register_kernel(Product product, AttentionValues<float> attenti
     }
     barrier();
   }
-  store<Half, Tiling>(product, attention, work.place, result, whole, work.shared.dots);
+  store<Half, Tiling, Forward>(product, attention, work.place, result, whole, work.shared.dots);
 }
 
 template <class Tiling>
@@ -262,8 +262,16 @@ bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels) {
 
 template <class Half>
 void od_conv_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                         const Half* weight, Half* output, Stream stream) {
-  run<Half, true>(shape, attention, input, weight, {output, nullptr, nullptr, false}, stream);
+                         const Half* weight, Half* output, float* moments, Stream stream) {
+  run<Half, true>(shape, attention, input, weight, {output, nullptr, nullptr, false, moments}, stream);
+}
+
+MomentParts od_conv_mma_moments(const ConvShape& shape, std::int64_t kernels) {
+  MomentParts parts;
+  with_layout(product_of(shape, kernels, true), [&](auto tile, const Layout&) {
+    parts = MomentParts::cut(shape.samples, shape.out_pixels(), decltype(tile)::sample_rows);
+  });
+  return parts;
 }
 
 std::int64_t od_conv_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
@@ -275,15 +283,16 @@ void od_conv_mma_data_gradient(const ConvShape& shape, const AttentionValues<flo
                                const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
                                float* weighted_channel, float* workspace, Stream stream) {
   run<Half, false>(shape, attention, d_output, weight,
-                   {d_input, weighted_channel ? input : nullptr, workspace, accumulate}, stream);
+                   {d_input, weighted_channel ? input : nullptr, workspace, accumulate, nullptr}, stream);
   if (weighted_channel)
     launch_column_sums(shape.samples, dot_parts(product_of(shape, attention.kernels, false)), shape.in_channels,
                        static_cast<const float*>(workspace), 1.0, weighted_channel, false, stream);
 }
 
-#define OMNICONV_INSTANTIATE(T)                                                                                       \
-  template void od_conv_mma_forward(const ConvShape&, const AttentionValues<float>&, const T*, const T*, T*, Stream); \
-  template void od_conv_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const T*, const T*,        \
+#define OMNICONV_INSTANTIATE(T)                                                                                      \
+  template void od_conv_mma_forward(const ConvShape&, const AttentionValues<float>&, const T*, const T*, T*, float*, \
+                                    Stream);                                                                         \
+  template void od_conv_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const T*, const T*,       \
                                           const T*, T*, bool, float*, float*, Stream);
 OMNICONV_INSTANTIATE(bf16)
 OMNICONV_INSTANTIATE(f16)

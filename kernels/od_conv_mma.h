@@ -9,6 +9,7 @@
 
 #include "kernels/conv_shape.h"
 #include "kernels/half.h"
+#include "kernels/moments.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::kernels {
@@ -18,10 +19,14 @@ namespace omniconv::kernels {
 bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels);
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). input [N, H, W, I], weight [K, O, R, S, I], all of Half at
-/// multiples of 16 bytes. @throws Error unless od_conv_mma_takes the shape.
+/// multiples of 16 bytes. moments [parts, 2, O], or nullptr: those of the output as it is stored, for a norm behind.
+/// @throws Error unless od_conv_mma_takes the shape.
 template <class Half>
 void od_conv_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                         const Half* weight, Half* output, Stream stream);
+                         const Half* weight, Half* output, float* moments, Stream stream);
+
+/// The parts that the moments are of: a sample's pixels in a tile.
+MomentParts od_conv_mma_moments(const ConvShape& shape, std::int64_t kernels);
 
 /// Floats of workspace that od_conv_mma_data_gradient needs when weighted_channel is wanted.
 std::int64_t od_conv_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);

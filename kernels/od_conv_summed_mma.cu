@@ -65,6 +65,7 @@ struct Result {
   const Half* input;  // [N, positions, columns], for the other two
   float* products;    // input ⊙ target [pixels, N, columns], or nullptr
   float* shares;      // parts of Q [column tiles · column_warps, positions, N, K, taps], or nullptr
+  float* moments;     // [rows / warp_rows, 2, columns] of the target, forward; or nullptr
 };
 
 /// A row of a tile: which position and sample; no sample where there is none.
@@ -315,7 +316,7 @@ OMNI_DEVICE void clear_other_shares(const Product& product, std::uint64_t taps, 
 
 template <class Half, bool Forward>
 OMNI_DEVICE void store(const Product& product, const Positions& positions, const Dynamic<float>& dynamic,
-                       int first_column, const Shared<Half>& shared, const Result<Half>& result, const Sums& totals) {
+                       int first_column, const Shared<Half>& shared, const Result<Half>& result, Sums& totals) {
   const float* const scale = Forward ? dynamic.attention.filter : dynamic.attention.channel;
   OMNI_UNROLL for (int m = 0; m < warp_rows / 16; ++m) {
     OMNI_UNROLL for (int half = 0; half < 2; ++half) {
@@ -333,9 +334,27 @@ OMNI_DEVICE void store(const Product& product, const Positions& positions, const
           float* const to = result.products + (std::int64_t{pixel} * product.samples + row.sample) * product.columns;
           store_vector(to + column, Vec<float, 2>{{x[0] * low, x[1] * high}});
         }
+        if constexpr (Forward) {
+          const auto stored = unpack<Half>(pack<Half>(low, high));
+          totals[m][j][2 * half] = stored[0];
+          totals[m][j][2 * half + 1] = stored[1];
+        }
         if (result.target) write_pair(result.target + line + column, low, high, result.accumulate);
       }
     }
+  }
+  if constexpr (Forward) {
+    if (!result.moments) return;
+    const WarpPlace own = WarpPlace::of_this_thread();
+    const int first = first_row_of_half(product, own.row / half_rows) + own.row % half_rows;
+    const int left = product.rows() - first;
+    write_moments<1>({.rows = left < warp_rows ? left : warp_rows,
+                      .warp = 0,
+                      .column = first_column + own.column,
+                      .columns = product.columns,
+                      .shared = nullptr,
+                      .part = result.moments + std::int64_t{first / warp_rows} * 2 * product.columns},
+                     totals);
   }
 }
 
@@ -472,11 +491,16 @@ void expect_od_conv_summed_mma_takes(const ConvShape& shape) {
 
 template <class Half>
 void od_conv_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                const Half* weight, Half* output, Half* scaled_input, Stream stream) {
+                                const Half* weight, Half* output, float* moments, Half* scaled_input, Stream stream) {
   expect_od_conv_summed_mma_takes(shape);
   const Half* const source =
       scaled<Half>(input, attention.channel, scaled_input, shape.samples, shape.in_pixels(), shape.in_channels, stream);
-  run_product<Half, true>(shape, attention, source, weight, {output, false, nullptr, nullptr, nullptr}, stream);
+  run_product<Half, true>(shape, attention, source, weight, {output, false, nullptr, nullptr, nullptr, moments},
+                          stream);
+}
+
+MomentParts od_conv_summed_mma_moments(const ConvShape& shape) {
+  return MomentParts::cut(1, shape.samples * shape.out_pixels(), warp_rows);
 }
 
 std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
@@ -494,7 +518,8 @@ void od_conv_summed_mma_data_gradient(const ConvShape& shape, const AttentionVal
                                           shape.out_pixels(), shape.out_channels, stream);
   float* const products = weighted_channel ? workspace : nullptr;
   float* const shares = weighted_kst ? workspace + shape.input_count() : nullptr;
-  run_product<Half, false>(shape, attention, source, weight, {d_input, accumulate, input, products, shares}, stream);
+  run_product<Half, false>(shape, attention, source, weight, {d_input, accumulate, input, products, shares, nullptr},
+                           stream);
   if (products)
     launch_column_sums<float>(1, shape.in_pixels(), shape.samples * shape.in_channels, products, 1.0, weighted_channel,
                               false, stream);
@@ -506,7 +531,7 @@ void od_conv_summed_mma_data_gradient(const ConvShape& shape, const AttentionVal
 
 #define OMNICONV_INSTANTIATE(Half)                                                                                     \
   template void od_conv_summed_mma_forward(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,  \
-                                           Half*, Half*, Stream);                                                      \
+                                           Half*, float*, Half*, Stream);                                              \
   template void od_conv_summed_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const Half*,         \
                                                  const Half*, const Half*, Half*, bool, float*, float*, Half*, float*, \
                                                  Stream);

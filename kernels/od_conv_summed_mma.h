@@ -9,6 +9,7 @@
 
 #include "kernels/conv_shape.h"
 #include "kernels/half.h"
+#include "kernels/moments.h"
 #include "kernels/simt/stream.h"
 
 namespace omniconv::kernels {
@@ -20,11 +21,15 @@ bool od_conv_summed_mma_takes(const ConvShape& shape);
 void expect_od_conv_summed_mma_takes(const ConvShape& shape);
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). input [N, H, W, I], weight [K, O, R, S, I], all of Half at
-/// multiples of 16 bytes. scaled_input: memory for x ⊙ c, as much as input; not used without channel attention.
+/// multiples of 16 bytes. moments [parts, 2, O], or nullptr: those of the output as it is stored, for a norm behind.
+/// scaled_input: memory for x ⊙ c, as much as input; not used without channel attention.
 /// @throws Error unless od_conv_summed_mma_takes the shape, here and in the gradients.
 template <class Half>
 void od_conv_summed_mma_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                const Half* weight, Half* output, Half* scaled_input, Stream stream);
+                                const Half* weight, Half* output, float* moments, Half* scaled_input, Stream stream);
+
+/// The parts that the moments are of: a warp's rows of the product.
+MomentParts od_conv_summed_mma_moments(const ConvShape& shape);
 
 /// Floats of workspace that od_conv_summed_mma_data_gradient needs.
 std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);

@@ -46,7 +46,7 @@ Conv2d::Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in
                                 Initializer::kaiming(out_channels * kernel_size * kernel_size));
 }
 
-Variable Conv2d::forward(const Pass& pass, const Variable& input) const {
+Variable Conv2d::forward(const Pass& pass, const Variable& input, bool /*normed*/) const {
   pass.tape.enter(prefix_);
   return ops::conv2d(pass.tape, shape_.params, input, weight_);
 }
@@ -107,7 +107,7 @@ NormedConv::NormedConv(ParameterStore& store, const std::string& prefix, const s
 }
 
 Variable NormedConv::forward(const Pass& pass, const Variable& input, bool relu, const Variable& residual) const {
-  const Variable convolved = conv_->forward(pass, input);
+  const Variable convolved = conv_->forward(pass, input, norm_ != nullptr && pass.training);
   pass.tape.enter(prefix_);
   const Variable output = norm_ ? norm_->forward(pass, convolved, relu, residual, false, pooled_)
                                 : ops::add_bias(pass.tape, convolved, bias_, relu, residual);

@@ -36,11 +36,12 @@ struct Cost {
   Cost& operator+=(const Cost& other);
 };
 
-/// A convolution of either kind: output [N, OH, OW, O] of input [N, H, W, I].
+/// A convolution of either kind: output [N, OH, OW, O] of input [N, H, W, I]. With `normed` a norm comes next that
+/// takes the output's statistics.
 class ConvLayer {
  public:
   virtual ~ConvLayer() = default;
-  virtual Variable forward(const Pass& pass, const Variable& input) const = 0;
+  virtual Variable forward(const Pass& pass, const Variable& input, bool normed = false) const = 0;
   /// All extents for one image of `height` x `width` pixels.
   virtual ConvShape shape(std::int64_t height, std::int64_t width) const = 0;
   virtual Cost cost(std::int64_t height, std::int64_t width) const = 0;
@@ -54,7 +55,7 @@ class Conv2d : public ConvLayer {
   /// `kernel_size` is R = S. @throws Error for extents below 1 or channels that the groups do not divide.
   Conv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
          std::int64_t kernel_size, const Conv2dParams& params);
-  Variable forward(const Pass& pass, const Variable& input) const override;
+  Variable forward(const Pass& pass, const Variable& input, bool normed = false) const override;
   ConvShape shape(std::int64_t height, std::int64_t width) const override;
   Cost cost(std::int64_t height, std::int64_t width) const override;
   const Variable& weight() const override { return weight_; }

@@ -138,10 +138,10 @@ ops::AttentionLogits ODConv2d::attention(const Pass& pass, const Variable& input
   return attention_.forward(pass, input);
 }
 
-Variable ODConv2d::forward(const Pass& pass, const Variable& input) const {
+Variable ODConv2d::forward(const Pass& pass, const Variable& input, bool normed) const {
   const ops::AttentionLogits logits = attention(pass, input);
   pass.tape.enter(prefix_);
-  return ops::od_conv2d(pass.tape, shape_.params, input, weight_, logits, pass.temperature);
+  return ops::od_conv2d(pass.tape, shape_.params, input, weight_, logits, pass.temperature, normed);
 }
 
 }  // namespace omniconv

@@ -85,7 +85,7 @@ class ODConv2d : public ConvLayer {
  public:
   ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_t in_channels, std::int64_t out_channels,
            std::int64_t kernel_size, const Conv2dParams& params, const ODConvOptions& options);
-  Variable forward(const Pass& pass, const Variable& input) const override;
+  Variable forward(const Pass& pass, const Variable& input, bool normed = false) const override;
   ConvShape shape(std::int64_t height, std::int64_t width) const override;
   Cost cost(std::int64_t height, std::int64_t width) const override;
   const Variable& weight() const override { return weight_; }

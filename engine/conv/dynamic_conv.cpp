@@ -10,6 +10,7 @@
 #include "engine/conv/two_sided.h"
 #include "kernels/od_conv.h"
 #include "kernels/od_conv_mma.h"
+#include "kernels/od_conv_summed_mma.h"
 #if !OMNICONV_CUDA
 #include "engine/conv/blocked_cpu.h"
 #include "engine/conv/streamed_cpu.h"
@@ -27,6 +28,13 @@ Problem problem_of(const ConvShape& shape, std::int64_t kernels, Direction direc
   return {shape, kernels, DTypeOf<T>::value, direction};
 }
 
+/// Where moments of these parts of the output's rows go; nullptr if nobody wants them.
+float* place_for(Moments* moments, const kernels::MomentParts& parts, std::int64_t channels) {
+  if (!moments) return nullptr;
+  *moments = {parts, Tensor::empty({parts.count(), 2, channels}, DType::f32)};
+  return moments->values.data<float>();
+}
+
 Run run_of(const Problem& problem, const Plan& plan, const void* weight) {
   return {.problem = problem, .algorithm = name_of(plan.algorithm), .reason = plan.reason, .weight = weight};
 }
@@ -35,7 +43,7 @@ Run run_of(const Problem& problem, const Plan& plan, const void* weight) {
 
 template <class T>
 void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
-                     const T* weight, T* output, Stream stream) {
+                     const T* weight, T* output, Stream stream, [[maybe_unused]] Moments* moments) {
   const Problem problem = problem_of<T>(shape, attention.kernels, Direction::forward);
   const Plan plan = conv::plan(problem);
   const RunTimer timer(run_of(problem, plan, weight));
@@ -43,9 +51,13 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
     return kernels::od_conv_forward(shape, attention, input, weight, output, stream);
   if constexpr (is_half<T>) {
     if (plan.algorithm == Algorithm::tensor_core)
-      return kernels::od_conv_mma_forward(shape, attention, input, weight, output, stream);
+      return kernels::od_conv_mma_forward(
+          shape, attention, input, weight, output,
+          place_for(moments, kernels::od_conv_mma_moments(shape, attention.kernels), shape.out_channels), stream);
     if (plan.algorithm == Algorithm::tensor_core_summed)
-      return summed_tensor_core_forward(shape, attention, input, weight, output, stream);
+      return summed_tensor_core_forward(
+          shape, attention, input, weight, output,
+          place_for(moments, kernels::od_conv_summed_mma_moments(shape), shape.out_channels), stream);
     forward_in_float(shape, attention.kernels, input, weight, output, stream,
                      [&](const float* x, const float* w, float* y) {
                        const ForceAlgorithm same(plan.algorithm);
@@ -227,7 +239,7 @@ void dynamic_gradients(const ConvShape& shape, const AttentionValues<compute_typ
 
 #define OMNICONV_INSTANTIATE(T)                                                                                        \
   template void dynamic_forward(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, T*,   \
-                                Stream);                                                                               \
+                                Stream, Moments*);                                                                     \
   template void dynamic_data_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, \
                                       const T*, T*, bool, compute_type_t<T>*, Stream);                                 \
   template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,         \

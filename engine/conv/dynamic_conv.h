@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/conv/plan.h"
+#include "engine/moments.h"
 #include "engine/tensor.h"
 #include "kernels/conv_shape.h"
 #include "kernels/half.h"
@@ -14,9 +15,10 @@
 namespace omniconv::conv {
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k). weight [K, O, R, S, I/g].
+/// The algorithms that have the output in hand tile by tile, as it is stored, fill `moments` if there is one.
 template <class T>
 void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
-                     const T* weight, T* output, Stream stream);
+                     const T* weight, T* output, Stream stream, Moments* moments = nullptr);
 
 /// d_input (+)= dx_conv = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k) and, unless nullptr,
 /// weighted_channel [N, I] = C = Σ_p x ⊙ dx_conv.

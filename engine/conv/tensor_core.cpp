@@ -28,9 +28,9 @@ void tensor_core_weight_gradient(const ConvShape& shape, const AttentionValues<f
 
 template <class Half>
 void summed_tensor_core_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                const Half* weight, Half* output, Stream stream) {
+                                const Half* weight, Half* output, float* moments, Stream stream) {
   const Buffer<Half> scaled_input(attention.channel ? shape.input_count() : 0);
-  kernels::od_conv_summed_mma_forward(shape, attention, input, weight, output, scaled_input.get(), stream);
+  kernels::od_conv_summed_mma_forward(shape, attention, input, weight, output, moments, scaled_input.get(), stream);
 }
 
 template <class Half>
@@ -61,7 +61,7 @@ void summed_tensor_core_weight_gradient(const ConvShape& shape, const AttentionV
   template void tensor_core_weight_gradient(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*, \
                                             const Half*, float*, bool, float*, Stream);                                \
   template void summed_tensor_core_forward(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,  \
-                                           Half*, Stream);                                                             \
+                                           Half*, float*, Stream);                                                     \
   template void summed_tensor_core_data_gradient(const ConvShape&, const AttentionValues<float>&, const Half*,         \
                                                  const Half*, const Half*, Half*, bool, float*, float*, Stream);       \
   template void summed_tensor_core_weight_gradient(const ConvShape&, const AttentionValues<float>&, const Half*,       \

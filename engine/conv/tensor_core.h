@@ -19,10 +19,10 @@ void tensor_core_weight_gradient(const ConvShape& shape, const AttentionValues<f
                                  const Half* weight, const Half* d_output, float* d_weight, bool accumulate,
                                  float* weighted_kst, Stream stream);
 
-/// C: output = y.
+/// C: output = y, and unless nullptr the moments of its channels (od_conv_summed_mma_moments).
 template <class Half>
 void summed_tensor_core_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                                const Half* weight, Half* output, Stream stream);
+                                const Half* weight, Half* output, float* moments, Stream stream);
 
 /// C: as B's, and Q as a by-product; each of d_input, weighted_channel and weighted_kst may be nullptr.
 template <class Half>

@@ -16,8 +16,8 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
              running_var.shape() == parameters,
          name, "expected parameters and running statistics of shape ", parameters, ", got gamma ", gamma.shape(),
          ", beta ", beta.shape());
-  expect(!residual.defined() || residual.shape() == input.shape(), name, "expected a residual of shape ",
-         input.shape(), ", got ", residual.defined() ? residual.shape() : Shape{});
+  expect(!residual.defined() || residual.shape() == input.shape(), name, "expected a residual of shape ", input.shape(),
+         ", got ", residual.defined() ? residual.shape() : Shape{});
   expect(!mode.pool || input.value().rank() == 4, name, "expected input [N, H, W, C] to pool, got shape ",
          input.shape());
   const bool pools = mode.pool && fusion_enabled(Fusion::pool);
@@ -32,7 +32,11 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
     const Tensor mean = Tensor::empty(parameters, dtype);
     const Tensor rstd = Tensor::empty(parameters, dtype);
     const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
-    if (mode.batch_statistics) {
+    if (const Moments moments = input.take_moments(); mode.batch_statistics && moments.values.defined()) {
+      kernels::batch_norm_combine<T>(shape, moments.parts, moments.values.data<Value>(), mean.data<Value>(),
+                                     rstd.data<Value>(), running_mean.data<Value>(), running_var.data<Value>(),
+                                     mode.batches_tracked.data_or_null<std::int64_t>(), mode.momentum, main_stream());
+    } else if (mode.batch_statistics) {
       kernels::batch_norm_statistics(shape, input.value().data<T>(), mean.data<Value>(), rstd.data<Value>(),
                                      running_mean.data<Value>(), running_var.data<Value>(),
                                      mode.batches_tracked.data_or_null<std::int64_t>(), mode.momentum,

@@ -92,9 +92,10 @@ Attentions attentions(const AttentionLogits& logits, const Tensor& temperature);
 
 /// y_n = f ⊙ conv(x ⊙ c, Σ_k p_k s ⊙ W_k) with c, f, s = sigmoid(z/T), p = softmax(z/T).
 /// input [N, H, W, I], weight [K, O, R, S, I/g], temperature f64 [1] on the device. The gradients of the logits never
-/// divide by an attention (docs/odconv.md).
+/// divide by an attention (docs/odconv.md). `normed`: batch_norm() comes next and takes the output's statistics, so
+/// that it finds their moments (Variable::take_moments) where the algorithm has them in hand.
 Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
-                   const AttentionLogits& logits, const Tensor& temperature);
+                   const AttentionLogits& logits, const Tensor& temperature, bool normed = false);
 
 /// What makes a loss another one than the mean over its samples against hard labels.
 struct LossOptions {

@@ -155,7 +155,7 @@ Attentions attentions(const AttentionLogits& logits, const Tensor& temperature) 
 }
 
 Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input, const Variable& weight,
-                   const AttentionLogits& logits, const Tensor& temperature) {
+                   const AttentionLogits& logits, const Tensor& temperature, bool normed) {
   const ConvShape shape = checked_shape(params, input, weight, logits, temperature);
   return dispatch_storage(name, input.value().dtype(), [&](auto zero) {
     using T = decltype(zero);
@@ -169,15 +169,21 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
         .output = {}};
     Tensor output = Tensor::empty({shape.samples, shape.out_height(), shape.out_width(), shape.out_channels},
                                   input.value().dtype());
+    Moments moments;
     conv::dynamic_forward(shape, context.attention<Value>(), input.value().data<T>(), context.weights.data<T>(),
-                          output.data<T>(), main_stream());
+                          output.data<T>(), main_stream(),
+                          normed && fusion_enabled(Fusion::statistics) ? &moments : nullptr);
+    const auto with_moments = [&](const Variable& result) {
+      result.attach_moments(moments);
+      return result;
+    };
     if (!tape.needs_backward({&input, &weight, &logits.channel, &logits.filter, &logits.spatial, &logits.kernel}))
-      return Variable(output);
+      return with_moments(Variable(output));
     if (context.values.filter.defined()) context.output = output;
     const Variable result = tape.record(
         name, output, [=](const Arriving& arriving) { backward<T>(context, input, weight, logits, arriving); });
     if (logits.filter.requires_grad() && fusion_enabled(Fusion::filter)) result.want_dot();
-    return result;
+    return with_moments(result);
   });
 }
 

@@ -1,6 +1,7 @@
 // Every fusion against its composed form.
 #include "engine/fusions.h"
 
+#include "engine/conv/dynamic_conv.h"
 #include "engine/device.h"
 #include "engine/ops/functions.h"
 #include "engine/optimizer.h"
@@ -160,6 +161,57 @@ TEMPLATE_TEST_CASE("a norm's backward sums the filter attention's gradient as a 
   const auto expected = filtered_and_normed(precision, other);
   require_small_error<TestType>(fused[0], expected[0], "d_input");
   require_small_error<TestType>(fused[1], expected[1], "d_filter");
+}
+
+/// An ODConv and its norm in training: the norm's output, its running statistics, and the gradients of both.
+std::vector<std::vector<double>> convolved_and_normed(DType precision, const Shape& images, bool expect_moments) {
+  constexpr std::int64_t out_channels = 24;
+  const std::int64_t samples = images.front(), channels = images.back();
+  const DType dtype = compute_dtype(precision);
+  const auto logits = [&](std::int64_t width, std::uint64_t seed) {
+    return random_variable(dtype, {samples, width}, seed);
+  };
+  const Variable input = random_variable(precision, images, 1);
+  const Variable weight = random_variable(dtype, {2, out_channels, 3, 3, channels}, 2);
+  if (precision != dtype) weight.bind(weight.value(), {}, random_tensor(precision, weight.shape(), 2));
+  const ops::AttentionLogits attention{logits(channels, 3), logits(out_channels, 4), logits(9, 5), logits(2, 6)};
+  const Variable gamma = random_variable(dtype, {out_channels}, 7), beta = random_variable(dtype, {out_channels}, 8);
+  const Tensor running_mean = Tensor::zeros({out_channels}, dtype), running_var = Tensor::zeros({out_channels}, dtype);
+  Tape tape;
+  const Variable convolved = ops::od_conv2d(tape, {.stride = 1, .padding = 1, .dilation = 1, .groups = 1}, input,
+                                            weight, attention, Tensor::from_host(std::vector<double>{1}), true);
+  const Moments moments = convolved.take_moments();
+  CHECK(moments.values.defined() == expect_moments);
+  CHECK_FALSE(convolved.take_moments().values.defined());
+  convolved.attach_moments(moments);
+  const Variable output = ops::batch_norm(tape, {}, convolved, {}, gamma, beta, running_mean, running_var);
+  CHECK_FALSE(convolved.take_moments().values.defined());
+  tape.backward(output, random_tensor(precision, output.shape(), 9));
+  std::vector<std::vector<double>> results;
+  for (const Tensor& tensor : {output.value(), running_mean, running_var, gamma.grad(), beta.grad(), input.grad()})
+    results.push_back(tensor.to_doubles());
+  return results;
+}
+
+TEMPLATE_TEST_CASE("a norm takes the statistics that the convolution before it left", "[engine][fusions]", bf16, f16) {
+  constexpr DType precision = DTypeOf<TestType>::value;
+  const conv::Algorithm algorithm = GENERATE(conv::Algorithm::tensor_core, conv::Algorithm::tensor_core_summed);
+  const conv::ForceAlgorithm forced(algorithm);
+  const Shape images = GENERATE(Shape{3, 17, 16, 16}, Shape{5, 8, 8, 16}, Shape{3, 4, 4, 64});
+  CAPTURE(conv::name_of(algorithm), images);
+  const bool takes = algorithm == conv::Algorithm::tensor_core || images[1] * images[2] <= 64;
+  const auto fused = convolved_and_normed(precision, images, takes);
+  const WithoutFusion composed(Fusion::statistics);
+  const auto expected = convolved_and_normed(precision, images, false);
+  for (std::size_t i = 0; i < fused.size(); ++i) {
+    CAPTURE(i);
+    require_small_error<TestType>(fused[i], expected[i],
+                                  "output, then running_mean, running_var, d_gamma, d_beta, d_input");
+  }
+}
+
+TEST_CASE("a convolution whose kernels leave no moments has none", "[engine][fusions]") {
+  for (const DType precision : {DType::f32, DType::f64}) convolved_and_normed(precision, {3, 5, 6, 8}, false);
 }
 
 }  // namespace

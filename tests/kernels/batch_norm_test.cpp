@@ -5,6 +5,7 @@
 
 #include "tests/device_array.h"
 #include "tests/gradient_check.h"
+#include "tests/kernels/moments.h"
 #include "tests/reference.h"
 
 namespace omniconv::test {
@@ -404,6 +405,36 @@ TEST_CASE("gradients of the norm equal central differences", KERNEL_TAGS) {
       [&](const Vector&, const Vector& cotangent) { return backward(cotangent).beta.to_host(); }, beta);
 }
 
+TEMPLATE_TEST_CASE("statistics are combined from moments of parts", KERNEL_TAGS, float, bf16) {
+  const auto [groups, group_rows, part_rows] = GENERATE(table<std::int64_t, std::int64_t, std::int64_t>(
+      {{1, 2, 32}, {1, 33, 32}, {5, 7, 3}, {3, 1000, 512}, {300, 4, 4}}));
+  constexpr std::size_t channels = 24;
+  const auto parts = kernels::MomentParts::cut(groups, group_rows, part_rows);
+  CAPTURE(groups, group_rows, part_rows);
+  // Mean 1000, standard deviation 0.1, in f32: what a sum of squares would lose.
+  std::vector<float> rows, moments;
+  for (const double value : uniform_values(parts.rows() * channels, 3)) rows.push_back(1000 + 0.1732f * float(value));
+  for (std::int64_t part = 0, row = 0; part < parts.count(); row += parts.rows_of(part++)) {
+    const auto at = [&](std::int64_t number) { return rows.begin() + number * std::int64_t{channels}; };
+    const std::vector<float> own(at(row), at(row + parts.rows_of(part)));
+    const ColumnStatistics of_part = statistics_of_rows(own, channels);
+    for (std::size_t c = 0; c < 2 * channels; ++c)
+      moments.push_back(static_cast<float>(of_part[c] * (c < channels ? 1.0 : double(parts.rows_of(part)))));
+  }
+  const Norm<TestType> norm({.rows = parts.rows(), .channels = channels, .epsilon = 0});
+  kernels::batch_norm_combine<TestType>(norm.shape, parts, DeviceArray<float>(moments), norm.mean, norm.rstd,
+                                        norm.running_mean, norm.running_var, nullptr, 0.1, main_stream());
+  ColumnStatistics combined;
+  for (const float mean : norm.mean.to_host()) combined.push_back(mean);
+  for (const float rstd : norm.rstd.to_host()) combined.push_back(1 / (double(rstd) * rstd));
+  const ColumnStatistics expected = statistics_of_parts(parts, moments, channels);
+  require_close(combined, expected, Tolerance::rounding<float>(), "means, then variances");
+  std::vector<float> running_mean;
+  for (std::size_t c = 0; c < channels; ++c)
+    running_mean.push_back(static_cast<float>(0.25 + 0.1 * (expected[c] - 0.25)));
+  require_close(norm.running_mean.to_host(), running_mean, Tolerance::rounding<float>(), "running means");
+}
+
 TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_TAGS, float, double) {
   using T = TestType;
   const BatchNormShape shape{.rows = 2 * 10006, .channels = 48, .relu = true, .samples = 2};
@@ -433,6 +464,9 @@ TEST_CASE("the norm refuses impossible shapes", "[kernels]") {
   CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({2, 0}), "[batch_norm] expected at least 1 channel, got 0");
   CHECK_THROWS_WITH(kernels::batch_norm_workspace<float>({.rows = 10, .channels = 8, .samples = 4}),
                     "[batch_norm] expected rows that 4 samples share evenly, got 10");
+  CHECK_THROWS_WITH(kernels::batch_norm_combine<float>({.rows = 10, .channels = 8}, kernels::MomentParts::cut(3, 3, 2),
+                                                       nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 0.1, {}),
+                    "[batch_norm] expected moments of 10 rows, got those of 9");
   const float somewhere[1] = {};
   BatchNormBackward<float> arguments{};
   arguments.dot = const_cast<float*>(somewhere);

@@ -3,6 +3,7 @@
 
 #include "tests/catch.h"
 #include "tests/device_array.h"
+#include "tests/kernels/moments.h"
 #include "tests/random.h"
 #include "tests/reference_conv.h"
 #include "tests/simt/device_memory.h"
@@ -66,8 +67,15 @@ void check_case(const Case& c, std::uint64_t seed) {
   };
   const AttentionValues<float> attention{given(problem.channel, channel), given(problem.filter, filter),
                                          given(problem.spatial, spatial), given(problem.kernel, kernel), c.kernels};
-  kernels::od_conv_mma_forward<T>(s, attention, input, weight, output, main_stream());
+  kernels::od_conv_mma_forward<T>(s, attention, input, weight, output, nullptr, main_stream());
   require_small_error<T>(output.to_host(), problem.forward(), "output");
+
+  const kernels::MomentParts parts = kernels::od_conv_mma_moments(s, c.kernels);
+  const DeviceArray<float> moments(parts.count() * 2 * s.out_channels, NAN);
+  const DeviceArray<T> with_moments(s.output_count());
+  kernels::od_conv_mma_forward<T>(s, attention, input, weight, with_moments, moments, main_stream());
+  CHECK(widened(with_moments.to_host()) == widened(output.to_host()));
+  require_moments(parts, moments.to_host(), with_moments.to_host(), s.out_channels);
 
   const std::vector<double> before = held_values<T>(s.input_count(), seed + 7);
   for (const bool accumulate : {false, true}) {
@@ -123,6 +131,25 @@ TEST_CASE("tensor-core results do not depend on the order of threads", "[kernels
   }
 }
 
+// One tile, several of a sample, and samples that share a tile.
+TEST_CASE("tensor-core moments keep a small variance beside a large mean", KERNEL_TAGS) {
+  for (const auto& [samples, side] : {std::pair<std::int64_t, std::int64_t>{1, 20}, {1, 27}, {5, 8}}) {
+    const ConvShape s{samples, side, side, 8, 8, 1, 1, {1, 0, 1, 1}};
+    CAPTURE(samples, side);
+    // The first channel, which all outputs have, is 1000; the others are noise in steps of half, as f16 has there.
+    std::vector<f16> input, weight(s.weight_count(), f16(0.0f));
+    for (const double value : uniform_values(s.input_count(), 5)) input.push_back(f16(static_cast<float>(value)));
+    for (std::size_t i = 0; i < input.size(); i += 8) input[i] = f16(1000.0f);
+    for (std::size_t o = 0; o < 8; ++o) weight[o * 8] = weight[o * 8 + std::max<std::size_t>(o, 1)] = f16(1.0f);
+    const kernels::MomentParts parts = kernels::od_conv_mma_moments(s, 1);
+    const DeviceArray<float> moments(parts.count() * 2 * s.out_channels, NAN);
+    const DeviceArray<f16> output(s.output_count());
+    kernels::od_conv_mma_forward<f16>(s, {}, DeviceArray<f16>(input), DeviceArray<f16>(weight), output, moments,
+                                      main_stream());
+    require_moments(parts, moments.to_host(), output.to_host(), s.out_channels);
+  }
+}
+
 TEST_CASE("tensor-core kernels say which shapes they take", "[kernels]") {
   const auto takes = [](std::int64_t in, std::int64_t out, const Conv2dParams& params, std::int64_t kernels = 4) {
     return kernels::od_conv_mma_takes({2, 16, 16, in, out, 3, 3, params}, kernels);
@@ -134,11 +161,11 @@ TEST_CASE("tensor-core kernels say which shapes they take", "[kernels]") {
   CHECK_FALSE(takes(64, 3, {1, 1, 1, 1}));
   CHECK_FALSE(takes(64, 64, {1, 1, 1, 1}, 64));
   CHECK_FALSE(kernels::od_conv_mma_takes({1, 16, 16, 8, 8, 9, 9, {1, 4, 1, 1}}, 1));
-  CHECK_THAT(
-      message_of<Error>([] {
-        kernels::od_conv_mma_forward<bf16>({1, 4, 4, 3, 8, 3, 3, {1, 1, 1, 1}}, {}, nullptr, nullptr, nullptr, {});
-      }),
-      ContainsSubstring("[od_conv_mma] expected a shape that the kernels take, got 3 to 8 channels"));
+  CHECK_THAT(message_of<Error>([] {
+               kernels::od_conv_mma_forward<bf16>({1, 4, 4, 3, 8, 3, 3, {1, 1, 1, 1}}, {}, nullptr, nullptr, nullptr,
+                                                  nullptr, {});
+             }),
+             ContainsSubstring("[od_conv_mma] expected a shape that the kernels take, got 3 to 8 channels"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "kernels/od_conv_summed_mma.h"
 
 #include "tests/kernels/half_problem.h"
+#include "tests/kernels/moments.h"
 
 namespace omniconv::test {
 namespace {
@@ -23,13 +24,20 @@ void check_case(const ConvCase& c, std::uint64_t seed, bool accumulate) {
   const DeviceArray<float> d_weight = on_device<float>(before_weight);
   const DeviceArray<float> products(s.samples * s.in_channels), shares(s.samples * c.kernels * s.taps());
   const AttentionValues<float> attention = problem.attention();
-  kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, y, scaled_input, {});
+  const kernels::MomentParts parts = kernels::od_conv_summed_mma_moments(s);
+  const DeviceArray<float> moments(parts.count() * 2 * s.out_channels, NAN);
+  const DeviceArray<Half> alone(s.output_count());
+  kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, alone, nullptr, scaled_input,
+                                            {});
+  kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, y, moments, scaled_input, {});
   kernels::od_conv_summed_mma_data_gradient<Half>(s, attention, problem.input, problem.weight, problem.d_output,
                                                   d_input, accumulate, products, shares, scaled_gradient, workspace,
                                                   {});
   kernels::od_conv_summed_mma_weight_gradient<Half>(s, attention, problem.input, problem.d_output, d_weight, accumulate,
                                                     scaled_input, scaled_gradient, workspace, {});
   require_small_error<Half>(y.to_host(), output, "output");
+  require_small_error<Half>(alone.to_host(), output, "output without moments");
+  require_moments(parts, moments.to_host(), y.to_host(), s.out_channels);
   require_small_error<Half>(d_input.to_host(), added(expected.input, before_input, accumulate), "d_input");
   require_small_error<Half>(products.to_host(), expected.weighted_channel, "C");
   require_small_error<Half>(shares.to_host(), expected.weighted_kst, "Q");
