@@ -104,8 +104,8 @@ TEST_CASE("a feed begins where it is told to, and forgets what it was to bring b
 TEST_CASE("an evaluation of images on the host finds the bits of one of images on the device", ON_DEVICE) {
   const Model model({.model = "od_resnet18", .width = 8, .kernels = 2, .image_size = 8}, 3, DType::f64);
   const ImageSet images = tiny_images(make_synthetic(1, 2, 23).test);
-  const WithStepGraphs recorded(GENERATE(false, true));
-  const std::int64_t batch_size = GENERATE(5, 23, 100);
+  const WithStepGraphs recorded(true);
+  const std::int64_t batch_size = GENERATE(5, 100);
   const auto views = parse_views(GENERATE(as<std::string>(), "none", "flip"));
   Evaluation results[2];
   Tensor logits[2];
@@ -119,9 +119,11 @@ TEST_CASE("an evaluation of images on the host finds the bits of one of images o
   CHECK(logits[0].to_doubles() == logits[1].to_doubles());
 }
 
+// Recorded, where an address that changes from step to step shows.
 TEST_CASE("a run with its images on the host ends in the bits of one with them on the device", ON_DEVICE) {
-  const WithStepGraphs recorded(GENERATE(false, true));
+  const WithStepGraphs recorded(true);
   Recipe recipe = tiny_recipe();
+  recipe.epochs = 2;
   SECTION("plain") {}
   SECTION("with every refinement, mixup and CutMix among them, in parts") {
     refine(recipe);
@@ -142,11 +144,11 @@ TEST_CASE("a run with its images on the host ends in the bits of one with them o
 TEST_CASE("a run that stops within an epoch goes on with its images elsewhere", ON_DEVICE) {
   Recipe recipe = tiny_recipe();
   refine(recipe);
-  const WithStepGraphs recorded(GENERATE(false, true));
+  recipe.epochs = 2;
+  const WithStepGraphs recorded(true);
   const TinyRun expected = run_tiny(recipe, {}, device);
   check_same_runs(expected, run_tiny(recipe, 5, host, device));
   check_same_runs(expected, run_tiny(recipe, 5, device, host));
-  check_same_runs(expected, run_tiny(recipe, 4, host, host));
 }
 
 TEST_CASE("a loss that is not finite is blamed on the same layer, wherever the images lie", ON_DEVICE) {
