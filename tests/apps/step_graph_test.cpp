@@ -21,13 +21,6 @@ namespace {
 
 constexpr const char* refused = "Steps are queued kernel by kernel";
 
-/// What people see of a run, which must go well.
-std::string train_aloud(const TrainOptions& options) {
-  const TextFile people, machines;
-  REQUIRE(train(options, people.stream(), machines.stream()) == 0);
-  return people.text();
-}
-
 TEST_CASE("a run of recorded steps ends in the bits of one that does each anew, stops included", ON_DEVICE) {
   Recipe recipe = tiny_recipe();
   SECTION("plain") {}
@@ -55,6 +48,13 @@ TEST_CASE("a run of recorded steps ends in the bits of one that does each anew, 
 }
 
 #if !OMNICONV_CUDA
+/// What people see of a run, which must go well.
+std::string train_aloud(const TrainOptions& options) {
+  const TextFile people, machines;
+  REQUIRE(train(options, people.stream(), machines.stream()) == 0);
+  return people.text();
+}
+
 TEST_CASE("a run whose steps cannot be recorded says so once, and trains") {
   const WithStepGraphs on(true);
   const TemporaryFolder folder;
