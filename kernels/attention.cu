@@ -2,6 +2,7 @@
 
 #include "kernels/attention_math.h"
 #include "kernels/error.h"
+#include "kernels/half.h"
 
 namespace omniconv::kernels {
 
@@ -69,7 +70,7 @@ void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T
       for (std::int64_t k = 0; k < head.width; ++k) sum += head.weighted[n * head.width + k];
       gradient = static_cast<T>((head.weighted[at] - head.activation[at] * sum) / *temperature);
     }
-    head.d_logits[at] = head.accumulate ? head.d_logits[at] + gradient : gradient;
+    write(head.d_logits[at], gradient, head.accumulate);
   });
 }
 

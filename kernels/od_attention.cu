@@ -4,6 +4,7 @@
 
 #include "kernels/attention_math.h"
 #include "kernels/error.h"
+#include "kernels/half.h"
 #include "kernels/lanes.h"
 #include "kernels/simt/phases.h"
 
@@ -17,7 +18,7 @@ OMNI_HOST_DEVICE constexpr std::int64_t parts(std::int64_t count, std::int64_t p
   return (count + part - 1) / part;
 }
 
-/// Work on `gradients` columns of a gradient against 32 columns of a value; see OuterSums.
+/// Work on `gradients` columns of a gradient against 32 columns of a value; see outer_sums.
 constexpr int gradients = 8;
 /// Rows of gradients that lie in shared memory at a time.
 constexpr int gradient_rows = 256;
@@ -71,6 +72,13 @@ constexpr int head_outputs = 128, head_samples = 8, samples_of_thread = head_sam
 // So many features of the heads' weights lie in shared memory at a time, with one element between the rows: threads of
 // a warp, which read a column, hit different banks.
 constexpr int weight_features = 32, weight_pitch = weight_features + 1;
+
+/// Tiles of a sample's outputs, none of which has outputs of two heads.
+OMNI_HOST_DEVICE inline std::int64_t head_tiles(const OdAttentionShape& shape) {
+  std::int64_t tiles = 0;
+  for (const std::int64_t width : shape.widths) tiles += parts(width, head_outputs);
+  return tiles;
+}
 
 template <class T>
 OMNI_DEVICE void compute_trunk(const OdAttentionShape& shape, const OdAttentionForward<T>& a) {
@@ -214,8 +222,7 @@ OMNI_KERNEL void forward_kernel(simt::Phases phases, OMNI_CONSTANT OdAttentionSh
   T* const mean = memory.array<T>(shape.features);
   T* const rstd = memory.array<T>(shape.features);
   find_statistics(shape, a, mean, rstd, memory.array<double>(column_sums_shared));
-  std::int64_t tiles = 0;
-  for (const std::int64_t width : shape.widths) tiles += parts(width, head_outputs);
+  const std::int64_t tiles = head_tiles(shape);
   Turns().take(parts(shape.samples, head_samples) * tiles, [&](std::int64_t item) {
     const std::int64_t sample = item / tiles * head_samples;
     std::int64_t tile = item % tiles;
@@ -245,9 +252,8 @@ static_assert(backward_samples * od_attention_features <= gradient_rows * gradie
 
 /// target = value, or += value.
 template <class T>
-OMNI_DEVICE void write(const GradientTarget<T>& target, std::int64_t at, T value) {
-  if (target.data == nullptr) return;
-  target.data[at] = target.accumulate ? target.data[at] + value : value;
+OMNI_DEVICE void write_to(const GradientTarget<T>& target, std::int64_t at, T value) {
+  if (target.data != nullptr) write(target.data[at], value, target.accumulate);
 }
 
 /// target[i, column] (+)= Σ_n gradient(n, i) value(n) for `gradients` rows i from `row` on, of `rows`, and the lane's
@@ -287,8 +293,8 @@ OMNI_DEVICE void outer_sums(std::int64_t samples, std::int64_t row, std::int64_t
       sum += memory.sums[(w * gradients + warp) * simt::warp_size + lane];
       of_bias += memory.biases[w * gradients + warp];
     }
-    if (column < columns) write(target, (row + warp) * columns + column, sum);
-    if (column == 0) write(bias, row + warp, of_bias);
+    if (column < columns) write_to(target, (row + warp) * columns + column, sum);
+    if (column == 0) write_to(bias, row + warp, of_bias);
   }
   simt::barrier();
 }
@@ -361,7 +367,7 @@ OMNI_DEVICE void compute_d_pool(const OdAttentionShape& shape, const OdAttention
     }
     OMNI_UNROLL
     for (int s = 0; s < backward_samples; ++s)
-      if (sample + s < shape.samples) write(b.d_pool, (sample + s) * shape.channels + channel, sums[s]);
+      if (sample + s < shape.samples) write_to(b.d_pool, (sample + s) * shape.channels + channel, sums[s]);
   }
   simt::barrier();
 }
@@ -407,8 +413,8 @@ OMNI_DEVICE void of_trunk(const OdAttentionShape& shape, const OdAttentionBackwa
         mean_gradient[f] = static_cast<T>(share * sum[0]);
         mean_product[f] = static_cast<T>(share * sum[1]);
         if (simt::block_index().x != 0) return;
-        write(b.d_beta, f, static_cast<T>(sum[0]));
-        write(b.d_gamma, f, static_cast<T>(sum[1]));
+        write_to(b.d_beta, f, static_cast<T>(sum[0]));
+        write_to(b.d_gamma, f, static_cast<T>(sum[1]));
       });
   Turns turns;
   const std::int64_t channel_parts = parts(channels, threads);
@@ -466,10 +472,8 @@ void od_attention_forward(const OdAttentionShape& shape, const OdAttentionForwar
                                        .template array<T>(features)
                                        .template array<double>(column_sums_shared)
                                        .bytes();
-  std::int64_t tiles = 0;
-  for (const std::int64_t width : shape.widths) tiles += parts(width, head_outputs);
-  simt::launch_phases(forward_kernel<T>, 2, parts(shape.samples, head_samples) * tiles, threads, shared_bytes, stream,
-                      shape, arguments);
+  simt::launch_phases(forward_kernel<T>, 2, parts(shape.samples, head_samples) * head_tiles(shape), threads,
+                      shared_bytes, stream, shape, arguments);
 }
 
 template <class T>
