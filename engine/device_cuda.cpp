@@ -60,7 +60,7 @@ void require_device() {
 Stream main_stream() {
   // Never destroyed: CUDA may be gone before objects in static storage are.
   static const cudaStream_t stream = create_stream();
-  return {stream};
+  return Stream(stream);
 }
 
 // While the stream is captured, what the host does would be missing from the graph, or the graph would read memory of

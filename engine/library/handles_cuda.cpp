@@ -52,7 +52,7 @@ class Cublas {
 
   std::shared_ptr<void> workspace_;
   Owned<cublasHandle_t, cublasDestroy> handle_;
-  Stream bound_;
+  Stream bound_ = main_stream();
 };
 
 class Cudnn {
@@ -79,7 +79,7 @@ class Cudnn {
   }
 
   Owned<cudnnHandle_t, cudnnDestroy> handle_;
-  Stream bound_;
+  Stream bound_ = main_stream();
 };
 
 }  // namespace

@@ -3,10 +3,13 @@
 
 namespace omniconv {
 
-/// A queue of work on the device, not owned: a `cudaStream_t` on CUDA; on the CPU work is done when
-/// its call returns and the handle stays null.
+/// A queue of work on the device, not owned: a `cudaStream_t` on CUDA, of which null is CUDA's default stream; on the
+/// CPU work is done when its call returns and the handle stays null. There is no default: work on another stream than
+/// `main_stream()` is not ordered with what the engine does there.
 struct Stream {
-  void* handle = nullptr;
+  explicit constexpr Stream(void* queue) : handle(queue) {}
+
+  void* handle;
 };
 
 }  // namespace omniconv

@@ -170,7 +170,7 @@ TEST_CASE("gradients of the attentions equal central differences", KERNEL_TAGS) 
 }
 
 TEST_CASE("attention refuses what makes no sense", "[kernels]") {
-  CHECK_THROWS_WITH(kernels::softmax_attention_forward<float>(nullptr, nullptr, nullptr, 2, 0, {}),
+  CHECK_THROWS_WITH(kernels::softmax_attention_forward<float>(nullptr, nullptr, nullptr, 2, 0, main_stream()),
                     "[attention] expected at least 1 kernel, got 0");
 }
 

@@ -274,7 +274,7 @@ TEST_CASE("images of the batch alone, in its order, give what those of the whole
 TEST_CASE("a batch refuses what are no images", "[kernels]") {
   const auto refuse = [](const BatchShape& shape, const Variation& variation = {}) {
     kernels::gather_batch<float>(shape, {}, nullptr, nullptr, nullptr, variation, nullptr, nullptr, nullptr, nullptr,
-                                 {});
+                                 main_stream());
   };
   CHECK_THROWS_WITH(refuse({.samples = 1}, {.cutout = -1}), "[augment] expected a cutout of at least 0 pixels, got -1");
   CHECK_THROWS_WITH(refuse({.samples = 1, .channels = 4}), "[augment] expected 1 to 3 channels, got 4");

@@ -150,9 +150,10 @@ TEMPLATE_TEST_CASE("soft targets: smoothing, two labels and a part of a batch eq
 }
 
 TEST_CASE("the cross-entropy refuses logits without samples or classes", "[kernels]") {
-  CHECK_THROWS_WITH(kernels::cross_entropy_forward<float>(nullptr, {}, nullptr, nullptr, nullptr, 0, 10, {}),
+  CHECK_THROWS_WITH(kernels::cross_entropy_forward<float>(nullptr, {}, nullptr, nullptr, nullptr, 0, 10, main_stream()),
                     "[cross_entropy] expected at least 1 sample and 1 class, got logits [0, 10]");
-  CHECK_THROWS_AS(kernels::cross_entropy_backward<float>(nullptr, {}, nullptr, nullptr, 2, 0, false, {}), Error);
+  CHECK_THROWS_AS(kernels::cross_entropy_backward<float>(nullptr, {}, nullptr, nullptr, 2, 0, false, main_stream()),
+                  Error);
 }
 
 }  // namespace

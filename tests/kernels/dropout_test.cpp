@@ -69,10 +69,11 @@ TEST_CASE("the gradient of dropout is dropout of the gradient", KERNEL_TAGS) {
 }
 
 TEST_CASE("dropout refuses what is no probability of dropping", "[kernels]") {
-  CHECK_THROWS_WITH(kernels::dropout<float>({1, 0, nullptr}, nullptr, nullptr, 0, false, {}),
+  CHECK_THROWS_WITH(kernels::dropout<float>({1, 0, nullptr}, nullptr, nullptr, 0, false, main_stream()),
                     "[dropout] expected a probability in [0, 1), got 1");
-  CHECK_THROWS_AS(kernels::dropout<float>({-0.1, 0, nullptr}, nullptr, nullptr, 0, false, {}), Error);
-  CHECK_THROWS_AS(kernels::dropout<float>({std::nan(""), 0, nullptr}, nullptr, nullptr, 0, false, {}), Error);
+  CHECK_THROWS_AS(kernels::dropout<float>({-0.1, 0, nullptr}, nullptr, nullptr, 0, false, main_stream()), Error);
+  CHECK_THROWS_AS(kernels::dropout<float>({std::nan(""), 0, nullptr}, nullptr, nullptr, 0, false, main_stream()),
+                  Error);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ std::vector<std::uint16_t> rounded_on_device(const std::vector<float>& values) {
   const DeviceArray<std::uint16_t> output(count);
   const float* const in = input;
   std::uint16_t* const out = output;
-  simt::for_each_index(count, {}, [=] OMNI_HOST_DEVICE(std::int64_t i) { out[i] = Half(in[i]).bits; });
+  simt::for_each_index(count, main_stream(), [=] OMNI_HOST_DEVICE(std::int64_t i) { out[i] = Half(in[i]).bits; });
   return output.to_host();
 }
 
@@ -30,7 +30,8 @@ std::vector<float> widened_on_device(const std::vector<std::uint16_t>& bits) {
   const DeviceArray<float> output(count);
   const std::uint16_t* const in = input;
   float* const out = output;
-  simt::for_each_index(count, {}, [=] OMNI_HOST_DEVICE(std::int64_t i) { out[i] = std::bit_cast<Half>(in[i]); });
+  simt::for_each_index(count, main_stream(),
+                       [=] OMNI_HOST_DEVICE(std::int64_t i) { out[i] = std::bit_cast<Half>(in[i]); });
   return output.to_host();
 }
 

@@ -113,7 +113,7 @@ TEST_CASE("gradient of the max-pool", KERNEL_TAGS) {
 
 TEST_CASE("a max-pool refuses impossible windows and images", "[kernels]") {
   const auto forward = [](const MaxPoolShape& shape) {
-    kernels::max_pool_forward<float>(shape, nullptr, nullptr, nullptr, {});
+    kernels::max_pool_forward<float>(shape, nullptr, nullptr, nullptr, main_stream());
   };
   CHECK_THROWS_WITH(
       forward({1, 8, 8, 4, {16, 1, 0}}),
@@ -124,7 +124,8 @@ TEST_CASE("a max-pool refuses impossible windows and images", "[kernels]") {
   CHECK_THROWS_WITH(forward({1, 8, 2, 4, {5, 1, 1}}),
                     "[max_pool] expected images that hold a window of 5 with padding 1, got shape [1, 8, 2, 4]");
   CHECK_THROWS_WITH(forward({1, 8, 8, 0}), ContainsSubstring("got shape [1, 8, 8, 0]"));
-  CHECK_THROWS_AS(kernels::max_pool_backward<float>({1, 8, 8, 0}, nullptr, nullptr, nullptr, false, {}), Error);
+  CHECK_THROWS_AS(kernels::max_pool_backward<float>({1, 8, 8, 0}, nullptr, nullptr, nullptr, false, main_stream()),
+                  Error);
 }
 
 }  // namespace

@@ -305,9 +305,9 @@ TEST_CASE("gradients of the attention that nobody wants are not written", KERNEL
 
 TEST_CASE("the attention in one launch refuses what does not fit", "[kernels][od_attention]") {
   const auto error_of = [](const kernels::OdAttentionShape& shape) {
-    CHECK_THROWS_AS(kernels::od_attention_backward<float>(shape, {}, {}), Error);
+    CHECK_THROWS_AS(kernels::od_attention_backward<float>(shape, {}, main_stream()), Error);
     try {
-      kernels::od_attention_forward<float>(shape, {}, {});
+      kernels::od_attention_forward<float>(shape, {}, main_stream());
     } catch (const Error& error) {
       return std::string(error.what());
     }

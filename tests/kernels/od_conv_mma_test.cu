@@ -163,7 +163,7 @@ TEST_CASE("tensor-core kernels say which shapes they take", "[kernels]") {
   CHECK_FALSE(kernels::od_conv_mma_takes({1, 16, 16, 8, 8, 9, 9, {1, 4, 1, 1}}, 1));
   CHECK_THAT(message_of<Error>([] {
                kernels::od_conv_mma_forward<bf16>({1, 4, 4, 3, 8, 3, 3, {1, 1, 1, 1}}, {}, nullptr, nullptr, nullptr,
-                                                  nullptr, {});
+                                                  nullptr, main_stream());
              }),
              ContainsSubstring("[od_conv_mma] expected a shape that the kernels take, got 3 to 8 channels"));
 }

@@ -17,7 +17,7 @@ void check_weight_gradient(const ConvCase& c, std::uint64_t seed, bool accumulat
   const DeviceArray<float> shares(s.samples * c.kernels * s.taps(), NAN);
   const DeviceArray<float> workspace(kernels::od_conv_mma_weight_gradient_workspace(s, c.kernels), NAN);
   kernels::od_conv_mma_weight_gradient<Half>(s, problem.attention(), problem.input, problem.d_output, problem.weight,
-                                             d_weight, accumulate, shares, workspace, {});
+                                             d_weight, accumulate, shares, workspace, main_stream());
   // D_n never leaves f32: only the operands are of 16 bits.
   require_small_error<float>(d_weight.to_host(), added(expected.weight, before, accumulate), "d_weight");
   require_small_error<float>(shares.to_host(), expected.weighted_kst, "Q");
@@ -55,9 +55,9 @@ TEST_CASE("the tensor-core weight gradient gives either result alone", KERNEL_TA
   const DeviceArray<float> workspace(kernels::od_conv_mma_weight_gradient_workspace(s, c.kernels), NAN);
   const DeviceArray<float> d_weight(c.kernels * s.weight_count()), shares(s.samples * c.kernels * s.taps());
   kernels::od_conv_mma_weight_gradient<bf16>(s, problem.attention(), problem.input, problem.d_output, problem.weight,
-                                             d_weight, false, nullptr, workspace, {});
+                                             d_weight, false, nullptr, workspace, main_stream());
   kernels::od_conv_mma_weight_gradient<bf16>(s, problem.attention(), problem.input, problem.d_output, problem.weight,
-                                             nullptr, false, shares, workspace, {});
+                                             nullptr, false, shares, workspace, main_stream());
   require_small_error<float>(d_weight.to_host(), expected.weight, "d_weight");
   require_small_error<float>(shares.to_host(), expected.weighted_kst, "Q");
 }
@@ -68,9 +68,10 @@ TEST_CASE("the tensor-core weight gradient refuses what it does not cover", KERN
   CHECK_FALSE(takes({2, 8, 8, 12, 16, 3, 3, {1, 1, 1, 1}}));
   CHECK_FALSE(takes({2, 8, 8, 8, 20, 3, 3, {1, 1, 1, 1}}));
   CHECK_FALSE(takes({2, 8, 8, 16, 16, 3, 3, {1, 1, 1, 2}}));
-  CHECK_THROWS_WITH(kernels::od_conv_mma_weight_gradient<bf16>({2, 8, 8, 12, 16, 3, 3, {1, 1, 1, 1}}, {}, nullptr,
-                                                               nullptr, nullptr, nullptr, false, nullptr, nullptr, {}),
-                    "[od_conv_mma] expected one group and multiples of 8 channels, got 1 groups of 12 and 16 channels");
+  CHECK_THROWS_WITH(
+      kernels::od_conv_mma_weight_gradient<bf16>({2, 8, 8, 12, 16, 3, 3, {1, 1, 1, 1}}, {}, nullptr, nullptr, nullptr,
+                                                 nullptr, false, nullptr, nullptr, main_stream()),
+      "[od_conv_mma] expected one group and multiples of 8 channels, got 1 groups of 12 and 16 channels");
 }
 
 }  // namespace

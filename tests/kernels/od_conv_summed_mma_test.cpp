@@ -28,13 +28,14 @@ void check_case(const ConvCase& c, std::uint64_t seed, bool accumulate) {
   const DeviceArray<float> moments(parts.count() * 2 * s.out_channels, NAN);
   const DeviceArray<Half> alone(s.output_count());
   kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, alone, nullptr, scaled_input,
-                                            {});
-  kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, y, moments, scaled_input, {});
+                                            main_stream());
+  kernels::od_conv_summed_mma_forward<Half>(s, attention, problem.input, problem.weight, y, moments, scaled_input,
+                                            main_stream());
   kernels::od_conv_summed_mma_data_gradient<Half>(s, attention, problem.input, problem.weight, problem.d_output,
                                                   d_input, accumulate, products, shares, scaled_gradient, workspace,
-                                                  {});
+                                                  main_stream());
   kernels::od_conv_summed_mma_weight_gradient<Half>(s, attention, problem.input, problem.d_output, d_weight, accumulate,
-                                                    scaled_input, scaled_gradient, workspace, {});
+                                                    scaled_input, scaled_gradient, workspace, main_stream());
   require_small_error<Half>(y.to_host(), output, "output");
   require_small_error<Half>(alone.to_host(), output, "output without moments");
   require_moments(parts, moments.to_host(), y.to_host(), s.out_channels);
@@ -81,7 +82,7 @@ TEST_CASE("summed tensor-core gradients come alone", KERNEL_TAGS "[od_conv_summe
   const auto run = [&](bf16* dx, float* channel, float* kst) {
     kernels::od_conv_summed_mma_data_gradient<bf16>(s, problem.attention(), problem.input, problem.weight,
                                                     problem.d_output, dx, false, channel, kst, scaled_gradient,
-                                                    workspace, {});
+                                                    workspace, main_stream());
   };
   run(d_input, nullptr, nullptr);
   run(nullptr, products, nullptr);

@@ -139,12 +139,12 @@ TEST_CASE("gradients of scaled channels: a scale for the input, a pixel dot for 
 }
 
 TEST_CASE("a pool refuses shapes without pixels or channels", "[kernels]") {
-  CHECK_THROWS_WITH(kernels::global_average_pool_forward<float>(nullptr, nullptr, 2, 0, 8, {}),
+  CHECK_THROWS_WITH(kernels::global_average_pool_forward<float>(nullptr, nullptr, 2, 0, 8, main_stream()),
                     "[pooling] expected a shape of samples, pixels and channels with at least 1 pixel and 1 channel, "
                     "got [2, 0, 8]");
-  CHECK_THROWS_AS(kernels::global_average_pool_backward<float>(nullptr, nullptr, 2, 0, 8, false, {}), Error);
-  CHECK_THROWS_AS(kernels::pixel_dot<float>(nullptr, nullptr, nullptr, 2, 4, 0, {}), Error);
-  CHECK_THROWS_AS(kernels::scale_channels<float>(nullptr, nullptr, nullptr, -1, 4, 8, false, {}), Error);
+  CHECK_THROWS_AS(kernels::global_average_pool_backward<float>(nullptr, nullptr, 2, 0, 8, false, main_stream()), Error);
+  CHECK_THROWS_AS(kernels::pixel_dot<float>(nullptr, nullptr, nullptr, 2, 4, 0, main_stream()), Error);
+  CHECK_THROWS_AS(kernels::scale_channels<float>(nullptr, nullptr, nullptr, -1, 4, 8, false, main_stream()), Error);
 }
 
 }  // namespace

@@ -27,8 +27,8 @@ template <class T, bool with_barriers>
 std::vector<T> sums_of_blocks(const std::vector<T>& in) {
   const auto blocks = static_cast<unsigned>(in.size() / threads);
   DeviceArray<T> device_in(in), out(blocks);
-  launch(tree_sum<T, with_barriers>, {blocks}, {threads}, SharedSize{}.array<T>(threads).bytes(), {}, device_in.data(),
-         out.data());
+  launch(tree_sum<T, with_barriers>, {blocks}, {threads}, SharedSize{}.array<T>(threads).bytes(), test_stream,
+         device_in.data(), out.data());
   return out.values();
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("a thread keeps its state over many barriers", ON_DEVICE) {
     expected[i] = (i + 1001) % threads;
   }
   DeviceArray<int> device(values);
-  launch(rotate, {1}, {threads}, 0, {}, device.data(), 1001);
+  launch(rotate, {1}, {threads}, 0, test_stream, device.data(), 1001);
   CHECK(device.values() == expected);
 }
 
@@ -109,11 +109,11 @@ TEST_CASE("a barrier that some threads have left is refused", "[simt]") {
     for (int leaver : {0, 5, threads - 1})
       for (std::optional<std::uint64_t> seed : {std::optional<std::uint64_t>(), std::optional<std::uint64_t>(1)}) {
         const ThreadOrder thread_order(seed);
-        const std::string error = error_of([&] { launch(kernel, {3}, {threads}, 0, {}, leaver); });
+        const std::string error = error_of([&] { launch(kernel, {3}, {threads}, 0, test_stream, leaver); });
         CHECK_THAT(error, Contains("[barrier] expected all 128 threads at barrier_test.cu:") &&
                               Contains("got 127; thread " + std::to_string(leaver) + " has returned"));
       }
-    CHECK(error_of([&] { launch(kernel, {3}, {threads}, 0, {}, -1); }) == "");
+    CHECK(error_of([&] { launch(kernel, {3}, {threads}, 0, test_stream, -1); }) == "");
   }
 }
 
@@ -129,12 +129,13 @@ TEST_CASE("barriers at different places of the source are refused", "[simt]") {
   const ThreadOrder ascending(std::nullopt);  // or thread 0 need not be the first to come
   using Catch::Matchers::Contains;
   for (int first_elsewhere : {1, 64, 127}) {
-    const std::string error = error_of([&] { launch(wait_at_two_places, {3}, {threads}, 0, {}, first_elsewhere); });
+    const std::string error =
+        error_of([&] { launch(wait_at_two_places, {3}, {threads}, 0, test_stream, first_elsewhere); });
     CHECK_THAT(error, Contains("[barrier] expected all threads at the same place, got thread 0 at barrier_test.cu:") &&
                           Contains(" and thread " + std::to_string(first_elsewhere) + " at barrier_test.cu:"));
   }
-  CHECK(error_of([] { launch(wait_at_two_places, {3}, {threads}, 0, {}, 0); }) == "");
-  CHECK(error_of([] { launch(wait_at_two_places, {3}, {threads}, 0, {}, threads); }) == "");
+  CHECK(error_of([] { launch(wait_at_two_places, {3}, {threads}, 0, test_stream, 0); }) == "");
+  CHECK(error_of([] { launch(wait_at_two_places, {3}, {threads}, 0, test_stream, threads); }) == "");
 }
 
 OMNI_KERNEL void wait_in_reduction_and_barrier() {
@@ -146,7 +147,7 @@ OMNI_KERNEL void wait_in_reduction_and_barrier() {
 }
 
 TEST_CASE("a barrier does not stand in for one inside a block sum", "[simt]") {
-  CHECK_THAT(error_of([] { launch(wait_in_reduction_and_barrier, {1}, {threads}, 0, {}); }),
+  CHECK_THAT(error_of([] { launch(wait_in_reduction_and_barrier, {1}, {threads}, 0, test_stream); }),
              Catch::Matchers::Contains("expected all threads at the same place"));
 }
 

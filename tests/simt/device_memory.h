@@ -17,6 +17,7 @@
 
 #include "kernels/error.h"
 #include "kernels/simt/simt.h"
+#include "kernels/simt/stream.h"
 
 // Tests that need the device of the build.
 #if OMNICONV_CUDA
@@ -26,6 +27,9 @@
 #endif
 
 namespace omniconv::simt::test {
+
+/// CUDA's default stream, with which the copies of DeviceArray wait.
+inline constexpr Stream test_stream(nullptr);
 
 /// An array in device memory, aligned for every vector.
 template <class T>

@@ -14,7 +14,7 @@ void check_index(std::int64_t n) {
   const float* in = device_x.data();
   float* out = device_y.data();
   std::int64_t* index = indices.data();
-  for_each_index(n, {}, [=] OMNI_HOST_DEVICE(std::int64_t i) {
+  for_each_index(n, test_stream, [=] OMNI_HOST_DEVICE(std::int64_t i) {
     out[i] += 2 * in[i];
     index[i] = i;
   });
@@ -33,7 +33,7 @@ void check_element(std::int64_t rows, std::int64_t columns) {
   const auto n = static_cast<std::size_t>(rows * columns);
   DeviceArray<std::int64_t> visits(n, 0);
   std::int64_t* out = visits.data();
-  for_each_element(rows, columns, {}, [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t column) {
+  for_each_element(rows, columns, test_stream, [=] OMNI_HOST_DEVICE(std::int64_t row, std::int64_t column) {
     out[row * columns + column] += 10 * row + column;
   });
   std::vector<std::int64_t> expected(n);
@@ -69,7 +69,7 @@ TEST_CASE("an exception in a functor comes out of for_each_index", "[simt]") {
     const auto failing = [=](std::int64_t i) {
       if (i >= n / 2) fail("functor", "index ", i);
     };
-    CHECK_THROWS_AS(for_each_index(n, {}, failing), Error);
+    CHECK_THROWS_AS(for_each_index(n, test_stream, failing), Error);
   }
 }
 

@@ -23,7 +23,7 @@ void check_saxpy(std::int64_t n, unsigned threads, unsigned seed) {
   const std::vector<T> x = random_values<T>(n, seed), y = random_values<T>(n, seed + 1);
   DeviceArray<T> device_x(x), device_y(y);
   // The arguments are converted to the kernel's parameters: n from unsigned long, a from int.
-  launch(saxpy<T>, blocks_for(n, threads), {threads}, 0, {}, x.size(), 3, device_x.data(), device_y.data());
+  launch(saxpy<T>, blocks_for(n, threads), {threads}, 0, test_stream, x.size(), 3, device_x.data(), device_y.data());
   std::vector<T> expected = y;
   for (std::int64_t i = 0; i < n; ++i) expected[i] += 3 * x[i];
   INFO("n " << n << ", threads " << threads);
@@ -59,7 +59,7 @@ TEST_CASE("every thread of a 3-D grid of 3-D blocks runs once", ON_DEVICE) {
     const int threads = static_cast<int>(block.x * block.y * block.z);
     const int n = threads * static_cast<int>(grid.x * grid.y * grid.z);
     DeviceArray<int> visits(n), ranks(n, -1), lanes(n, -1), warps(n, -1);
-    launch(visit, grid, block, 0, {}, visits.data(), ranks.data(), lanes.data(), warps.data());
+    launch(visit, grid, block, 0, test_stream, visits.data(), ranks.data(), lanes.data(), warps.data());
     std::vector<int> expected_ranks(n), expected_lanes(n), expected_warps(n);
     for (int i = 0; i < n; ++i) {
       expected_ranks[i] = i % threads;
@@ -80,16 +80,16 @@ OMNI_KERNEL void set_to_one(int* out) {
 TEST_CASE("an empty grid does nothing", ON_DEVICE) {
   DeviceArray<int> out(1);
   for (Dim3 grid : {Dim3{0, 1, 1}, Dim3{1, 0, 1}, Dim3{1, 1, 0}, Dim3{0, 0, 0}})
-    launch(set_to_one, grid, {32}, 0, {}, out.data());
+    launch(set_to_one, grid, {32}, 0, test_stream, out.data());
   CHECK(out.values()[0] == 0);
-  launch(set_to_one, {1}, {1}, 0, {}, out.data());
+  launch(set_to_one, {1}, {1}, 0, test_stream, out.data());
   CHECK(out.values()[0] == 1);
 }
 
 TEST_CASE("a launch no GPU would take is refused", "[simt]") {
   using Catch::Matchers::Equals;
   const auto error = [](Dim3 grid, Dim3 block, std::size_t shared_bytes) {
-    return error_of([=] { launch(set_to_one, grid, block, shared_bytes, {}, nullptr); });
+    return error_of([=] { launch(set_to_one, grid, block, shared_bytes, test_stream, nullptr); });
   };
   CHECK_THAT(error({1}, {2048}, 0), Equals("[launch] expected at most 1024 threads per block, got 2048"));
   CHECK_THAT(error({1}, {32, 33}, 0), Equals("[launch] expected at most 1024 threads per block, got 1056"));
@@ -143,15 +143,15 @@ TEST_CASE("an exception in a thread comes out of launch, and the layer still wor
     std::optional<ThreadOrder> shuffled;
     if (order >= 0) shuffled.emplace(static_cast<std::uint64_t>(order));
     for (unsigned blocks : {1u, 50u}) {
-      CHECK_THROWS_WITH(launch(throw_in_threads, {blocks}, {96}, 0, {}, 70, 40), "thread 40 of block 0");
+      CHECK_THROWS_WITH(launch(throw_in_threads, {blocks}, {96}, 0, test_stream, 70, 40), "thread 40 of block 0");
       CHECK(alive == 0);
       check_saxpy<float>(1000, 64, 1);
     }
   }
   for (int thread : {0, 95})
-    CHECK_THROWS_WITH(launch(throw_in_threads, {1}, {96}, 0, {}, thread, -1),
+    CHECK_THROWS_WITH(launch(throw_in_threads, {1}, {96}, 0, test_stream, thread, -1),
                       "thread " + std::to_string(thread) + " of block 0");
-  launch(throw_in_threads, {50}, {96}, 0, {}, -1, -1);
+  launch(throw_in_threads, {50}, {96}, 0, test_stream, -1, -1);
   CHECK(alive == 0);
 }
 
@@ -163,15 +163,15 @@ OMNI_KERNEL void throw_in_block(unsigned block) {
 
 TEST_CASE("of several blocks that fail, launch reports the first", "[simt]") {
   for (int repeat = 0; repeat < 10; ++repeat)
-    CHECK_THROWS_WITH(launch(throw_in_block, {100}, {8}, 0, {}, 40), "[kernel] block 40 failed");
+    CHECK_THROWS_WITH(launch(throw_in_block, {100}, {8}, 0, test_stream, 40), "[kernel] block 40 failed");
 }
 
 OMNI_KERNEL void launch_inside() {
-  launch(set_to_one, {1}, {1}, 0, {}, nullptr);
+  launch(set_to_one, {1}, {1}, 0, test_stream, nullptr);
 }
 
 TEST_CASE("a kernel that launches a kernel is refused", "[simt]") {
-  CHECK_THROWS_WITH(launch(launch_inside, {1}, {1}, 0, {}),
+  CHECK_THROWS_WITH(launch(launch_inside, {1}, {1}, 0, test_stream),
                     "[launch] expected to be called by the host, got a call from inside a kernel");
 }
 
@@ -187,10 +187,10 @@ TEST_CASE("several OpenMP threads may launch at a time", "[simt]") {
 #pragma omp parallel for num_threads(launchers)
   for (int launcher = 0; launcher < 4 * launchers; ++launcher) {
     std::vector<float> in(blocks * threads, static_cast<float>(launcher)), out(blocks);
-    launch(sum_of_blocks<float>, {blocks}, {threads}, 0, {}, in.data(), out.data());
+    launch(sum_of_blocks<float>, {blocks}, {threads}, 0, test_stream, in.data(), out.data());
     if (out != std::vector<float>(blocks, static_cast<float>(launcher * threads))) ++wrong;
     try {
-      launch(throw_in_block, {blocks}, {8}, 0, {}, static_cast<unsigned>(launcher));
+      launch(throw_in_block, {blocks}, {8}, 0, test_stream, static_cast<unsigned>(launcher));
     } catch (const Error&) {
       ++caught;
     }
@@ -207,7 +207,7 @@ TEST_CASE("a seed shuffles the order of threads, the same way each time", "[simt
   const auto order_of = [](unsigned threads) {
     std::vector<int> order(threads, -1);
     int count = 0;
-    launch(note_order, {1}, {threads}, 0, {}, order.data(), &count);
+    launch(note_order, {1}, {threads}, 0, test_stream, order.data(), &count);
     return order;
   };
   std::vector<int> ascending(64);

@@ -34,7 +34,7 @@ TEST_CASE("dynamic and static shared arrays lie apart", ON_DEVICE) {
   DeviceArray<int> out(64);
   const std::size_t bytes = SharedSize{}.array<double>(64).array<char>(64).bytes();
   CHECK(bytes == 64 * 9);
-  launch(use_many_arrays, {1}, {64}, bytes, {}, 64, out.data());
+  launch(use_many_arrays, {1}, {64}, bytes, test_stream, 64, out.data());
   std::vector<int> expected(64);
   for (int i = 0; i < 64; ++i) {
     const int j = 63 - i;
@@ -60,7 +60,7 @@ OMNI_KERNEL void use_largest_memory(int n, float* out) {
 TEST_CASE("a kernel can have more than 48 KiB of dynamic shared memory", ON_DEVICE) {
   constexpr int n = 160 * 1024 / sizeof(float);  // what sm_80 has to offer
   DeviceArray<float> out(64);
-  launch(use_largest_memory, {2}, {64}, SharedSize{}.array<float>(n).bytes(), {}, n, out.data());
+  launch(use_largest_memory, {2}, {64}, SharedSize{}.array<float>(n).bytes(), test_stream, n, out.data());
   for (int i = 0; i < 64; ++i) REQUIRE(out.values()[i] == static_cast<float>(n - 1 - i));
 }
 
@@ -79,7 +79,7 @@ void check_vectors() {
   constexpr int n = 37 * vector_width<T>;
   const std::vector<T> a = random_values<T>(n, 1), b = random_values<T>(n, 2);
   DeviceArray<T> device_a(a), device_b(b), out(n);
-  launch(add_vectors<T>, {1}, {37}, 0, {}, device_a.data(), device_b.data(), out.data());
+  launch(add_vectors<T>, {1}, {37}, 0, test_stream, device_a.data(), device_b.data(), out.data());
   std::vector<T> expected(n);
   for (int i = 0; i < n; ++i) expected[i] = static_cast<T>(a[i] + b[i]);
   CHECK(out.values() == expected);
@@ -117,7 +117,7 @@ void check_copy_rows(int rows) {
   const int row_size = 32 * Bytes / static_cast<int>(sizeof(float));
   const std::vector<float> in = random_values<float>(rows * row_size, 9);
   DeviceArray<float> device_in(in), out(in.size());
-  launch(copy_rows<Bytes>, {1}, {32}, 0, {}, rows, device_in.data(), out.data());
+  launch(copy_rows<Bytes>, {1}, {32}, 0, test_stream, rows, device_in.data(), out.data());
   std::vector<float> expected(in.size());
   for (int row = 0; row < rows; ++row)
     for (int i = 0; i < row_size; ++i) expected[row * row_size + i] = in[row * row_size + row_size - 1 - i];
@@ -143,7 +143,7 @@ OMNI_KERNEL void copy_valid_ones(const float* in, float* out) {
 
 TEST_CASE("an asynchronous copy that is not valid delivers zeros", ON_DEVICE) {
   DeviceArray<float> in(32, 5.0f), out(32, 7.0f);
-  launch(copy_valid_ones, {1}, {32}, 0, {}, static_cast<const float*>(in.data()), out.data());
+  launch(copy_valid_ones, {1}, {32}, 0, test_stream, static_cast<const float*>(in.data()), out.data());
   for (int i = 0; i < 32; ++i) REQUIRE(out.values()[i] == (i % 3 == 0 ? 5.0f : 0.0f));
 }
 
@@ -179,7 +179,7 @@ OMNI_KERNEL void watch_copies(const float* in, float* seen) {
 TEST_CASE("an asynchronous copy arrives at the wait that covers its group, not before", "[simt]") {
   const std::vector<float> in = {5, 6, 7};
   std::vector<float> seen(24);
-  launch(watch_copies, {1}, {1}, 0, {}, in.data(), seen.data());
+  launch(watch_copies, {1}, {1}, 0, test_stream, in.data(), seen.data());
   const float expected[8][3] = {{1, 1, 1},     {NAN, 1, 1}, {NAN, NAN, NAN}, {NAN, NAN, NAN},
                                 {5, NAN, NAN}, {5, 6, NAN}, {5, 6, NAN},     {5, 6, 7}};
   for (int step = 0; step < 8; ++step)
@@ -203,7 +203,7 @@ OMNI_KERNEL void read_unwritten(bool* nan) {
 TEST_CASE("shared memory is NaN in every block until it is written", "[simt]") {
   bool nan[8] = {};
   for (auto kernel : {read_unwritten<float>, read_unwritten<double>}) {
-    launch(kernel, {3}, {8}, 64, {}, nan);
+    launch(kernel, {3}, {8}, 64, test_stream, nan);
     for (bool is_nan : nan) CHECK(is_nan);
   }
 }
@@ -231,7 +231,7 @@ OMNI_KERNEL void take_twice() {
 TEST_CASE("two static arrays that would be one on a GPU are refused", "[simt]") {
   using Catch::Matchers::Contains;
   CHECK_THAT(
-      error_of([] { launch(take_twice, {1}, {1}, 0, {}); }),
+      error_of([] { launch(take_twice, {1}, {1}, 0, test_stream); }),
       Contains("[shared] expected shared_array()s of the same type and size to have different tags, got those at "
                "memory_test.cu:") &&
           Contains(" and memory_test.cu:"));
@@ -239,7 +239,7 @@ TEST_CASE("two static arrays that would be one on a GPU are refused", "[simt]") 
 
 TEST_CASE("shared memory beyond the limits is refused", "[simt]") {
   const auto error = [](auto kernel, std::size_t shared_bytes, auto... arguments) {
-    return error_of([=] { launch(kernel, {1}, {32}, shared_bytes, {}, arguments...); });
+    return error_of([=] { launch(kernel, {1}, {32}, shared_bytes, test_stream, arguments...); });
   };
   CHECK(error(carve, 1024, 1024) == "");
   CHECK(error(carve, 1024, 1025) ==
@@ -271,7 +271,7 @@ TEST_CASE("misaligned vectors and copies are refused", "[simt]") {
   DeviceArray<float> memory(64);
   float* const p = memory.data();
   const auto error = [](auto kernel, auto... arguments) {
-    return error_of([=] { launch(kernel, {1}, {1}, 0, {}, arguments...); });
+    return error_of([=] { launch(kernel, {1}, {1}, 0, test_stream, arguments...); });
   };
   CHECK(error(load_from, p + 4) == "");
   CHECK(error(load_from, p + 1) ==
@@ -334,7 +334,7 @@ TEST_CASE("the address sanitizer sees an index out of a shared array", "[simt]")
       for (int index : {-1, 40, 50, 20}) {
         const auto [report, status] = run_in_child([=] {
           float out = 0;
-          launch(access_shared, {1}, {64}, 160, {}, index, dynamic, write, &out);
+          launch(access_shared, {1}, {64}, 160, test_stream, index, dynamic, write, &out);
         });
         INFO("index " << index << ", dynamic " << dynamic << ", write " << write << ": " << report);
         if (index == 20) {
@@ -352,7 +352,7 @@ TEST_CASE("a write behind a shared array is noticed without a sanitizer too", "[
   float out = 0;
   for (bool dynamic : {false, true}) {
     const auto error = [&](int index, bool write) {
-      return error_of([&] { launch(access_shared, {1}, {64}, 160, {}, index, dynamic, write, &out); });
+      return error_of([&] { launch(access_shared, {1}, {64}, 160, test_stream, index, dynamic, write, &out); });
     };
     CHECK(error(39, true) == "");
     CHECK(error(40, false) == "");

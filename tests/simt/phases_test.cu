@@ -27,7 +27,7 @@ TEST_CASE("a phase reads what every block wrote in the phase before", ON_DEVICE)
     CAPTURE(n);
     DeviceArray<int> values(std::vector<int>(static_cast<std::size_t>(n), -1));
     DeviceArray<int> sums(std::vector<int>(static_cast<std::size_t>(n), 7));
-    launch_phases(sum_neighbours, 3, n, 32, 0, {}, n, values.data(), sums.data());
+    launch_phases(sum_neighbours, 3, n, 32, 0, test_stream, n, values.data(), sums.data());
     CHECK(sums.values() == std::vector<int>(static_cast<std::size_t>(n), 7 + n * (n - 1) / 2));
     CHECK(values.values() == std::vector<int>(static_cast<std::size_t>(n), 0));
   }
@@ -35,9 +35,9 @@ TEST_CASE("a phase reads what every block wrote in the phase before", ON_DEVICE)
 
 TEST_CASE("a kernel in phases is checked like others, and without blocks is none", ON_DEVICE) {
   DeviceArray<int> values(std::vector<int>{3});
-  CHECK(error_of([&] { launch_phases(sum_neighbours, 3, 1, 2048, 0, {}, 1, values.data(), values.data()); }) ==
+  CHECK(error_of([&] { launch_phases(sum_neighbours, 3, 1, 2048, 0, test_stream, 1, values.data(), values.data()); }) ==
         "[launch] expected at most 1024 threads per block, got 2048");
-  launch_phases(sum_neighbours, 3, 0, 32, 0, {}, 1, values.data(), values.data());
+  launch_phases(sum_neighbours, 3, 0, 32, 0, test_stream, 1, values.data(), values.data());
   CHECK(values.values() == std::vector<int>{3});
 }
 

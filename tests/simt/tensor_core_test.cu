@@ -26,7 +26,7 @@ void check_ldmatrix() {
   for (std::size_t i = 0; i < table.size(); ++i) table[i] = static_cast<std::uint16_t>(i);
   DeviceArray<std::uint16_t> device_table(table);
   DeviceArray<unsigned> words(32 * Matrices);
-  launch(load_rows<Matrices, Transposed>, {1}, {32}, 0, {}, device_table.data(), words.data());
+  launch(load_rows<Matrices, Transposed>, {1}, {32}, 0, test_stream, device_table.data(), words.data());
   const auto element = [&](int matrix, int row, int column) {
     return unsigned{table[static_cast<std::size_t>((8 * matrix + row) * 5 % 32 * pitch + column)]};
   };
@@ -107,12 +107,13 @@ void check_products(unsigned seed) {
         for (int k = 0; k < 16; ++k)
           expected[(w * 16 + row) * 8 + column] += a[(w * 16 + row) * 16 + k] * b[(w * 16 + k) * 8 + column];
   DeviceArray<float> device_a(a), device_b(b), device_c(c);
-  launch(multiply_by_elements<Half>, {1}, {warps * 32}, 0, {}, device_a.data(), device_b.data(), device_c.data());
+  launch(multiply_by_elements<Half>, {1}, {warps * 32}, 0, test_stream, device_a.data(), device_b.data(),
+         device_c.data());
   CHECK(device_c.values() == expected);
   expected.resize(16 * 8);
   for (auto kernel : {multiply_from_shared<Half, false>, multiply_from_shared<Half, true>}) {
     DeviceArray<float> device_sums(c);
-    launch(kernel, {1}, {32}, 0, {}, device_a.data(), device_b.data(), device_sums.data());
+    launch(kernel, {1}, {32}, 0, test_stream, device_a.data(), device_b.data(), device_sums.data());
     std::vector<float> sums = device_sums.values();
     sums.resize(16 * 8);
     CHECK(sums == expected);
@@ -144,10 +145,10 @@ OMNI_KERNEL void pack_and_unpack(const float* in, unsigned* words, float* out) {
 TEST_CASE("a word holds the lower value in its lower half, rounded to nearest even", ON_DEVICE) {
   DeviceArray<float> in({1.0f, -2.0f, 1.00390625f, 1.01171875f}), out(4);
   DeviceArray<unsigned> words(2);
-  launch(pack_and_unpack<bf16>, {1}, {2}, 0, {}, in.data(), words.data(), out.data());
+  launch(pack_and_unpack<bf16>, {1}, {2}, 0, test_stream, in.data(), words.data(), out.data());
   CHECK(words.values() == std::vector<unsigned>{0xc0003f80u, 0x3f823f80u});
   CHECK(out.values() == std::vector<float>{1, -2, 1, 1.015625f});
-  launch(pack_and_unpack<f16>, {1}, {2}, 0, {}, in.data(), words.data(), out.data());
+  launch(pack_and_unpack<f16>, {1}, {2}, 0, test_stream, in.data(), words.data(), out.data());
   CHECK(words.values() == std::vector<unsigned>{0xc0003c00u, 0x3c0c3c04u});
   CHECK(out.values() == std::vector<float>{1, -2, 1.00390625f, 1.01171875f});
 }
@@ -170,7 +171,7 @@ OMNI_KERNEL void multiply_zeros(int leaver) {
 TEST_CASE("a warp's matrix operations refuse what is undefined on a GPU", "[simt]") {
   using Catch::Matchers::Contains;
   const auto error = [](auto kernel, unsigned block, auto... arguments) {
-    return error_of([=] { launch(kernel, {1}, {block}, 0, {}, arguments...); });
+    return error_of([=] { launch(kernel, {1}, {block}, 0, test_stream, arguments...); });
   };
   CHECK(error(load_shifted, 32, 0, 0) == "");
   CHECK(error(load_shifted, 32, 15, 4) ==
@@ -200,9 +201,9 @@ OMNI_KERNEL void load_copied(const std::uint16_t* rows, bool wait, unsigned* wor
 TEST_CASE("ldmatrix of rows that have not arrived gives NaN", "[simt]") {
   DeviceArray<std::uint16_t> rows(8 * 8, 7);
   DeviceArray<unsigned> words(32);
-  launch(load_copied, {1}, {32}, 0, {}, rows.data(), false, words.data());
+  launch(load_copied, {1}, {32}, 0, test_stream, rows.data(), false, words.data());
   CHECK(words.values() == std::vector<unsigned>(32, 0xffffffffu));
-  launch(load_copied, {1}, {32}, 0, {}, rows.data(), true, words.data());
+  launch(load_copied, {1}, {32}, 0, test_stream, rows.data(), true, words.data());
   CHECK(words.values() == std::vector<unsigned>(32, 0x00070007u));
 }
 

@@ -37,7 +37,7 @@ void check_shuffles(Make make) {
   DeviceArray<T> device_in(in);
   for (int amount : {0, 1, 2, 5, 16, 31}) {
     DeviceArray<T> device_out(5 * threads);
-    launch(shuffle_all<T>, {1}, {threads}, 0, {}, device_in.data(), device_out.data(), amount);
+    launch(shuffle_all<T>, {1}, {threads}, 0, test_stream, device_in.data(), device_out.data(), amount);
     const std::vector<T> out = device_out.values();
     bool equal = true;
     for (int i = 0; i < threads; ++i) {
@@ -72,7 +72,7 @@ void check_reductions(int block_threads, int blocks, unsigned seed) {
   const std::vector<T> in = random_values<T>(n, seed);
   DeviceArray<T> device_in(in), sums(n), maxima(n), block_sums(n), block_maxima(n);
   DeviceArray<unsigned> ballots(n);
-  launch(reduce_all<T>, {static_cast<unsigned>(blocks)}, {static_cast<unsigned>(block_threads)}, 0, {},
+  launch(reduce_all<T>, {static_cast<unsigned>(blocks)}, {static_cast<unsigned>(block_threads)}, 0, test_stream,
          device_in.data(), sums.data(), maxima.data(), block_sums.data(), block_maxima.data(), ballots.data());
   std::vector<T> expected_sums(n), expected_maxima(n), expected_block_sums(n), expected_block_maxima(n);
   std::vector<unsigned> expected_ballots(n);
@@ -129,8 +129,8 @@ TEST_CASE("a maximum does not lose a NaN", ON_DEVICE) {
     in[place] = std::numeric_limits<float>::quiet_NaN();
     DeviceArray<float> device_in(in), sums(threads), maxima(threads), block_sums(threads), block_maxima(threads);
     DeviceArray<unsigned> ballots(threads);
-    launch(reduce_all<float>, {1}, {threads}, 0, {}, device_in.data(), sums.data(), maxima.data(), block_sums.data(),
-           block_maxima.data(), ballots.data());
+    launch(reduce_all<float>, {1}, {threads}, 0, test_stream, device_in.data(), sums.data(), maxima.data(),
+           block_sums.data(), block_maxima.data(), ballots.data());
     const std::vector<float> warp_maxima = maxima.values(), all_maxima = block_maxima.values();
     for (int i = 0; i < threads; ++i) {
       REQUIRE(std::isnan(warp_maxima[i]) == (i / warp_size == place / warp_size));
@@ -148,7 +148,7 @@ TEST_CASE("a block sum gives all threads the same bits, whatever their order", O
   for (unsigned order = 0; order < 5; ++order) {
     const ThreadOrder shuffled(order);
     DeviceArray<float> out(512);
-    launch(block_sum_kernel<float>, {1}, {512}, 0, {}, device_in.data(), out.data());
+    launch(block_sum_kernel<float>, {1}, {512}, 0, test_stream, device_in.data(), out.data());
     const std::vector<float> sums = out.values();
     REQUIRE(std::count(sums.begin(), sums.end(), sums[0]) == 512);
     if (first.empty()) first = sums;
@@ -168,7 +168,7 @@ TEST_CASE("a ragged last warp works on the lanes it has", ON_DEVICE) {
   const std::vector<float> in = random_values<float>(ragged_threads, 5);
   DeviceArray<float> device_in(in), out(ragged_threads);
   DeviceArray<unsigned> ballots(ragged_threads);
-  launch(ragged<float>, {1}, {ragged_threads}, 0, {}, device_in.data(), out.data(), ballots.data());
+  launch(ragged<float>, {1}, {ragged_threads}, 0, test_stream, device_in.data(), out.data(), ballots.data());
   unsigned expected[2] = {};
   for (int i = 0; i < ragged_threads; ++i) expected[i / 32] |= unsigned{in[i] > 0} << (i % 32);
   const auto moved = out.values();
@@ -212,7 +212,7 @@ OMNI_KERNEL void lanes_shuffle_at_two_places() {
 TEST_CASE("a warp operation refuses what is undefined on a GPU", "[simt]") {
   using Catch::Matchers::Contains;
   const auto error = [](auto kernel, unsigned block, auto... arguments) {
-    return error_of([=] { launch(kernel, {1}, {block}, 0, {}, arguments...); });
+    return error_of([=] { launch(kernel, {1}, {block}, 0, test_stream, arguments...); });
   };
   // Lanes that the ragged last warp does not have.
   CHECK(error(read_lane_of, 37, 4) == "");
