@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <climits>
 #include <cstdint>
@@ -232,6 +233,11 @@ class Plan {
   std::vector<Candidate> candidates_;
 };
 
+// cuDNN counts elements in 32 bits.
+bool countable(const ConvShape& shape) {
+  return std::max({shape.input_count(), shape.output_count(), shape.weight_count()}) <= INT_MAX;
+}
+
 // cuDNN's kernels read and write 16 bytes at once.
 bool aligned(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer) % 16 == 0;
@@ -239,7 +245,7 @@ bool aligned(const void* pointer) {
 
 template <class Calls, class T>
 bool run(const ConvShape& shape, const T* a, const T* b, bool accumulate, T* result, Stream stream) {
-  if (!aligned(a) || !aligned(b) || !aligned(result)) return false;
+  if (!countable(shape) || !aligned(a) || !aligned(b) || !aligned(result)) return false;
   const cudnnHandle_t handle = cudnn_handle(stream);
   return Plan<Calls, T>::get(shape, handle).run(handle, a, b, accumulate, result);
 }
