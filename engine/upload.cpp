@@ -6,7 +6,8 @@
 namespace omniconv {
 namespace {
 
-std::size_t at_least_one(std::size_t bytes) {
+std::size_t checked(std::size_t bytes) {
+  refuse_in_recording("a new upload");
   expect(bytes > 0, "upload", "expected room for at least 1 byte, got none");
   return bytes;
 }
@@ -14,7 +15,7 @@ std::size_t at_least_one(std::size_t bytes) {
 }  // namespace
 
 Upload::Upload(std::size_t most_bytes)
-    : most_bytes_(at_least_one(most_bytes)), slots_{UploadSlot(most_bytes), UploadSlot(most_bytes)} {}
+    : most_bytes_(checked(most_bytes)), slots_{UploadSlot(most_bytes), UploadSlot(most_bytes)} {}
 
 void Upload::send(std::size_t bytes, const std::function<void(std::byte*)>& write) {
   refuse_in_recording("an upload");

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/error.h"
 #include "kernels/simt/simt.h"
 
 #if OMNICONV_CUDA
@@ -54,8 +55,10 @@ void launch_phases(void (*kernel)(Phases, Parameters...), int count, std::int64_
   cooperative.id = cudaLaunchAttributeCooperative;
   cooperative.val.cooperative = 1;
   cudaLaunchConfig_t config = {};
-  config.gridDim.x =
-      static_cast<unsigned>(std::min<std::int64_t>(blocks, detail::resident_blocks(address, threads, shared_bytes)));
+  const std::int64_t resident = detail::resident_blocks(address, threads, shared_bytes);
+  expect(resident > 0, "launch", "expected a block that fits on the GPU, got one of ", threads, " threads and ",
+         shared_bytes, " bytes of shared memory");
+  config.gridDim.x = static_cast<unsigned>(std::min(blocks, resident));
   config.blockDim.x = threads;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream.handle);

@@ -105,6 +105,7 @@ TEST_CASE("an upload is no part of recorded work", ON_DEVICE) {
   const Tensor place = Tensor::zeros({1}, DType::u8);
   const char* const refused =
       "[device] expected launches and copies within the device, got an upload, which cannot be recorded";
+  CHECK_THROWS_AS(RecordedWork([] { const Upload inside(1); }), Error);
   CHECK_THROWS_WITH(RecordedWork([&] { send(upload, {1}); }), refused);
   CHECK(upload.under_way() == 0);
   send(upload, {1});
