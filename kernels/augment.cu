@@ -85,7 +85,7 @@ class VariedImage {
 
 /// A block makes one image.
 template <class T>
-OMNI_KERNEL void gather_kernel(Gather<T> g) {
+OMNI_KERNEL void gather_kernel(OMNI_CONSTANT Gather<T> g) {
   using Value = compute_type_t<T>;
   const BatchShape& s = g.shape;
   const std::int64_t sample = simt::block_index().x;
@@ -103,10 +103,11 @@ OMNI_KERNEL void gather_kernel(Gather<T> g) {
     const std::int64_t h = i / s.width, w = i % s.width;
     const auto y = static_cast<double>(h), x = static_cast<double>(w);
     const bool in_box = has_box && y >= mix.top && y < mix.bottom && x >= mix.left && x < mix.right;
-    const VariedImage& shown = in_box ? partner : image;
-    const std::int64_t source = shown.source(h, w), partner_source = partner.source(h, w);
+    const std::int64_t source = image.source(h, w), partner_source = partner.source(h, w);
     for (std::int64_t c = 0; c < s.channels; ++c) {
-      Value value = own_share * shown.value<Value>(source, g.normalisation, c);
+      // Chosen by value: an address of either would leave registers.
+      Value value = own_share * (in_box ? partner.value<Value>(partner_source, g.normalisation, c)
+                                        : image.value<Value>(source, g.normalisation, c));
       if (own_share != Value(1))
         value += (Value(1) - own_share) * partner.value<Value>(partner_source, g.normalisation, c);
       output[i * s.channels + c] = static_cast<T>(value);

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <algorithm>
+#include <climits>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <type_traits>
 
@@ -20,16 +22,20 @@ namespace omniconv::kernels {
 struct ColumnTuning {
   int threads;               ///< of a block, of which there are some for each of the rows that it takes at once
   int threads_side_by_side;  ///< at most so many along the columns
+  int many_threads;          ///< with so many along the columns a block has all of its own there
   int chunk_elements;        ///< of the columns of a block in a chunk
   int max_chunks;            ///< of a group
 };
 #if OMNICONV_CUDA
-inline constexpr ColumnTuning column_tuning{
-    .threads = 256, .threads_side_by_side = 32, .chunk_elements = 8 * 1024, .max_chunks = 1024};
+inline constexpr ColumnTuning column_tuning{.threads = 256,
+                                            .threads_side_by_side = 32,
+                                            .many_threads = 32 * 1024,
+                                            .chunk_elements = 8 * 1024,
+                                            .max_chunks = 1024};
 #else
 // One row at a time, so that no thread waits for another; a chunk fits into the L2 cache.
 inline constexpr ColumnTuning column_tuning{
-    .threads = 1, .threads_side_by_side = 32, .chunk_elements = 16 * 1024, .max_chunks = 256};
+    .threads = 1, .threads_side_by_side = 32, .many_threads = INT_MAX, .chunk_elements = 16 * 1024, .max_chunks = 256};
 #endif
 
 /// [groups, rows, columns] with the rows of each group in `chunks` chunks.
@@ -90,7 +96,8 @@ template <int W, class Shared = char, class... Parameters>
 void launch_on_columns(void (*kernel)(ColumnCut, Parameters...), const ColumnCut& cut, Stream stream,
                        std::type_identity_t<Parameters>... arguments) {
   const std::int64_t vectors = cut.columns / W;
-  const unsigned x = power_of_two_from(vectors, column_tuning.threads_side_by_side);
+  const unsigned x = power_of_two_from(
+      vectors, vectors >= column_tuning.many_threads ? column_tuning.threads : column_tuning.threads_side_by_side);
   const unsigned y = power_of_two_from(std::min(cut.rows, cut.chunk_rows), std::max(1u, column_tuning.threads / x));
   const auto blocks = static_cast<unsigned>((vectors + x - 1) / x * cut.chunks * cut.groups);
   const std::size_t shared_bytes = simt::SharedSize{}.array<Shared>(x * (y / 2)).bytes();
@@ -169,13 +176,27 @@ template <class Value>
 OMNI_DEVICE Value combine_rows(const Value& of_this_thread) {
   const simt::Dim3 thread = simt::thread_index(), block = simt::block_extent();
   if (block.y == 1) return of_this_thread;
+  // Word by word, so that threads side by side write to different banks.
+  constexpr int words = sizeof(Value) / sizeof(double);
+  static_assert(sizeof(Value) == words * sizeof(double));
   Value value = of_this_thread;
+  double moved[words];
   simt::SharedMemory memory;
-  Value* const shared = memory.array<Value>(block.x * (block.y / 2));
+  const unsigned places = block.x * (block.y / 2);
+  double* const shared = memory.array<double>(places * words);
   for (unsigned half = block.y / 2; half > 0; half /= 2) {
-    if (thread.y >= half && thread.y < 2 * half) shared[(thread.y - half) * block.x + thread.x] = value;
+    if (thread.y >= half && thread.y < 2 * half) {
+      memcpy(moved, &value, sizeof(value));
+      OMNI_UNROLL for (int w = 0; w < words; ++w) shared[w * places + (thread.y - half) * block.x + thread.x] =
+          moved[w];
+    }
     simt::barrier();
-    if (thread.y < half) value = value + shared[thread.y * block.x + thread.x];
+    if (thread.y < half) {
+      OMNI_UNROLL for (int w = 0; w < words; ++w) moved[w] = shared[w * places + thread.y * block.x + thread.x];
+      Value other;
+      memcpy(&other, moved, sizeof(other));
+      value = value + other;
+    }
     simt::barrier();
   }
   return value;

@@ -128,7 +128,8 @@ OMNI_DEVICE void fetch(const Problem& problem, const BlockPlace& place, const At
 
   constexpr int in_pieces = tile_in / piece;
   Half* const to_input = shared.input + stage * Shared<Half, Adjacent>::input_stage;
-  for (int i = thread_rank(); i < input_lines<Adjacent> * patch * in_pieces; i += threads) {
+  const int lines = Adjacent ? input_lines<Adjacent> : place.rows * patch;
+  for (int i = thread_rank(); i < lines * patch * in_pieces; i += threads) {
     const int line = i / (patch * in_pieces), pixel = i / in_pieces % patch;
     const int out_row = first_row + (Adjacent ? line : line % patch), tap_row = Adjacent ? 0 : line / patch;
     const int row = out_row * problem.stride + (place.first_row + tap_row) * problem.dilation - problem.padding;
@@ -219,11 +220,10 @@ OMNI_DEVICE void multiply(int rows, int stage, const Shared<Half, Adjacent>& sha
       static_assert(tile_taps == 3);
       x[2] = load_input(row + 2);
       x[1] = {{x[0][1], x[2][0], x[0][3], x[2][2]}};
-    } else {
-      OMNI_UNROLL for (int r = 0; r < tile_taps; ++r) x[r] = load_input(r * patch + row);
     }
     OMNI_UNROLL for (int r = 0; r < tile_taps; ++r) {
       if (r >= rows) continue;
+      if constexpr (!Adjacent) x[r] = load_input(r * patch + row);
       mma_m16n8k16<Half>(sums[r][0], g, {{x[r][0], x[r][1]}});
       mma_m16n8k16<Half>(sums[r][1], g, {{x[r][2], x[r][3]}});
     }

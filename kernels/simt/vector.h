@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "kernels/simt/config.h"
 
@@ -28,17 +29,32 @@ template <class T>
 inline constexpr int vector_width = 64 / static_cast<int>(sizeof(T));
 #endif
 
-#if !OMNICONV_CUDA
 namespace detail {
+
+#if OMNICONV_CUDA
+// So many bytes as words that one access moves. The compiler would take a Vec of 16-bit elements apart into accesses
+// of its elements.
+template <int Bytes>
+struct Words {
+  using Small = std::conditional_t<Bytes == 1, unsigned char, std::conditional_t<Bytes == 2, unsigned short, unsigned>>;
+  using Word = std::conditional_t<Bytes <= 4, Small, std::conditional_t<Bytes == 8, uint2, uint4>>;
+
+  Word words[Bytes / sizeof(Word)];
+};
+#else
 [[noreturn]] void refuse_misaligned(const char* where, const void* address, std::size_t bytes);
-}
 #endif
+
+}  // namespace detail
 
 /// The N elements from `from` on, an address that is a multiple of their size in bytes.
 template <int N, class T>
 OMNI_DEVICE Vec<T, N> load_vector(const T* from) {
 #if OMNICONV_CUDA
-  return *reinterpret_cast<const Vec<T, N>*>(from);
+  const auto words = *reinterpret_cast<const detail::Words<N * sizeof(T)>*>(from);
+  Vec<T, N> result;
+  memcpy(&result, &words, sizeof(words));
+  return result;
 #else
   constexpr std::size_t bytes = N * sizeof(T);
   if (reinterpret_cast<std::uintptr_t>(from) % bytes != 0) [[unlikely]]
@@ -53,7 +69,9 @@ OMNI_DEVICE Vec<T, N> load_vector(const T* from) {
 template <class T, int N>
 OMNI_DEVICE void store_vector(T* to, const Vec<T, N>& value) {
 #if OMNICONV_CUDA
-  *reinterpret_cast<Vec<T, N>*>(to) = value;
+  detail::Words<N * sizeof(T)> words;
+  memcpy(&words, &value, sizeof(words));
+  *reinterpret_cast<detail::Words<N * sizeof(T)>*>(to) = words;
 #else
   constexpr std::size_t bytes = N * sizeof(T);
   if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0) [[unlikely]]
