@@ -1,5 +1,7 @@
 #include "kernels/od_conv_mma_weight.h"
 
+#include <climits>
+
 #include "kernels/dynamic.h"
 #include "kernels/error.h"
 #include "kernels/mma_weight.h"
@@ -26,8 +28,6 @@ struct Problem : WeightSums<tile_out, tile_in> {
 
   /// Blocks for all taps of a tile.
   OMNI_HOST_DEVICE int tap_tiles() const { return kernel_width * ((kernel_height + tile_taps - 1) / tile_taps); }
-  OMNI_HOST_DEVICE int patch_columns() const { return (out_width + patch - 1) / patch; }
-  OMNI_HOST_DEVICE int patches() const { return (out_height + patch - 1) / patch * patch_columns(); }
   /// Without stride and dilation a row of the input meets a tap where the row below meets the tap above.
   OMNI_HOST_DEVICE bool adjacent() const { return stride == 1 && dilation == 1; }
 };
@@ -93,16 +93,24 @@ OMNI_DEVICE BlockPlace block_place(const Problem& problem) {
           at_most(tile_taps, problem.kernel_height - first_row)};
 }
 
-/// A sample's patch: one step of a block.
+/// A sample's patch, from its first output pixel on: one step of a block.
 struct Step {
-  int sample, patch;
+  int sample, row = 0, column = 0;
 
   OMNI_DEVICE void advance(const Problem& problem) {
-    if (++patch < problem.patches()) return;
-    patch = 0;
+    const bool is_last = is_last_of_sample(problem);
+    column += patch;
+    if (column < problem.out_width) return;
+    column = 0;
+    row += patch;
+    if (!is_last) return;
+    row = 0;
     ++sample;
   }
-  OMNI_DEVICE bool is_last_of_sample(const Problem& problem) const { return patch + 1 == problem.patches(); }
+  OMNI_DEVICE bool is_first_of_sample() const { return row == 0 && column == 0; }
+  OMNI_DEVICE bool is_last_of_sample(const Problem& problem) const {
+    return row + patch >= problem.out_height && column + patch >= problem.out_width;
+  }
 };
 
 /// Starts the copies of a step: the patch of d_output, the input under it, and with a sample's last patch its factors.
@@ -110,35 +118,34 @@ template <class Half, bool Adjacent>
 OMNI_DEVICE void fetch(const Problem& problem, const BlockPlace& place, const AttentionValues<float>& attention,
                        const Step& step, const Half* input, const Half* d_output, int stage,
                        const Shared<Half, Adjacent>& shared) {
-  const int first_row = step.patch / problem.patch_columns() * patch;
-  const int first_column = step.patch % problem.patch_columns() * patch;
   const std::int64_t n = step.sample;
 
   constexpr int out_pieces = tile_out / piece;
+  const Half* const from_output = d_output + n * problem.out_height * problem.out_width * problem.out_channels;
   Half* const to_output = shared.d_output + stage * Shared<Half, Adjacent>::d_output_stage;
   for (int i = thread_rank(); i < patch_pixels * out_pieces; i += threads) {
     const int line = i / out_pieces;
-    const int row = first_row + line / patch, column = first_column + line % patch;
+    const int row = step.row + line / patch, column = step.column + line % patch;
     const int channel = place.first_out + i % out_pieces * piece;
     const bool valid = row < problem.out_height && column < problem.out_width && channel < problem.out_channels;
-    const std::int64_t at =
-        ((n * problem.out_height + row) * problem.out_width + column) * problem.out_channels + channel;
-    copy_async<16>(to_output + swizzled<out_pieces>(line, i % out_pieces), d_output + (valid ? at : 0), valid);
+    const int at = (row * problem.out_width + column) * problem.out_channels + channel;
+    copy_async<16>(to_output + swizzled<out_pieces>(line, i % out_pieces), from_output + (valid ? at : 0), valid);
   }
 
   constexpr int in_pieces = tile_in / piece;
+  const Half* const from_input = input + n * problem.height * problem.width * problem.in_channels;
   Half* const to_input = shared.input + stage * Shared<Half, Adjacent>::input_stage;
   const int lines = Adjacent ? input_lines<Adjacent> : place.rows * patch;
   for (int i = thread_rank(); i < lines * patch * in_pieces; i += threads) {
     const int line = i / (patch * in_pieces), pixel = i / in_pieces % patch;
-    const int out_row = first_row + (Adjacent ? line : line % patch), tap_row = Adjacent ? 0 : line / patch;
+    const int out_row = step.row + (Adjacent ? line : line % patch), tap_row = Adjacent ? 0 : line / patch;
     const int row = out_row * problem.stride + (place.first_row + tap_row) * problem.dilation - problem.padding;
-    const int column = (first_column + pixel) * problem.stride + place.column * problem.dilation - problem.padding;
+    const int column = (step.column + pixel) * problem.stride + place.column * problem.dilation - problem.padding;
     const int channel = place.first_in + i % in_pieces * piece;
     const bool valid = row >= 0 && row < problem.height && column >= 0 && column < problem.width &&
-                       first_column + pixel < problem.out_width && channel < problem.in_channels;
-    const std::int64_t at = ((n * problem.height + row) * problem.width + column) * problem.in_channels + channel;
-    copy_async<16>(to_input + swizzled<in_pieces>(line * patch + pixel, i % in_pieces), input + (valid ? at : 0),
+                       step.column + pixel < problem.out_width && channel < problem.in_channels;
+    const int at = (row * problem.width + column) * problem.in_channels + channel;
+    copy_async<16>(to_input + swizzled<in_pieces>(line * patch + pixel, i % in_pieces), from_input + (valid ? at : 0),
                    valid);
   }
 
@@ -274,7 +281,9 @@ OMNI_DEVICE void fold(const BlockPlace& place, int stage, const Shared<Half, Adj
       OMNI_UNROLL for (int i = 0; i < 4; ++i) {
         const Vec<float, 2> w = unpack<Half>(words[i]);
         const Vec<float, 4>& d = sums[r][i / 2];
-        products[k * tile_taps + r] += d[i % 2 * 2] * w[0] + d[i % 2 * 2 + 1] * w[1];
+        float& product = products[k * tile_taps + r];
+        product += d[i % 2 * 2] * w[0];
+        product += d[i % 2 * 2 + 1] * w[1];
       }
     }
   }
@@ -311,7 +320,7 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
   if (shares) keep_weights(problem, place, weight, shared);
   barrier();
 
-  Step coming{place.first_unit, 0};
+  Step coming{place.first_unit};
   int coming_stage = 0;
   const auto fetch_next = [&] {
     if (coming.sample < place.end_unit) {
@@ -325,11 +334,11 @@ OMNI_KERNEL void weight_gradient_kernel(Problem problem, Dynamic<float> dynamic,
 
   Sums sums = {}, gradients[tile_kernels] = {};
   int stage = 0;
-  for (Step step{place.first_unit, 0}; step.sample < place.end_unit; step.advance(problem)) {
+  for (Step step{place.first_unit}; step.sample < place.end_unit; step.advance(problem)) {
     copy_wait<stages - 2>();
     barrier();
     const auto dots_of = [&](int sample) { return shared.dots + sample % 2 * warps * tile_shares; };
-    if (shares && step.patch == 0 && step.sample > place.first_unit)
+    if (shares && step.is_first_of_sample() && step.sample > place.first_unit)
       store_shares(problem, place, dynamic, step.sample - 1, dots_of(step.sample - 1), shares);
     fetch_next();
     multiply(place.rows, stage, shared, sums);
@@ -380,7 +389,8 @@ bool od_conv_mma_weight_gradient_takes(const ConvShape& shape) {
   const bool adjacent = shape.params.stride == 1 && shape.params.dilation == 1;
   const std::size_t bytes = adjacent ? Shared<bf16, true>::bytes() : Shared<bf16, false>::bytes();
   return shape.params.groups == 1 && shape.in_channels % piece == 0 && shape.out_channels % piece == 0 &&
-         bytes <= shared_bytes_limit();
+         bytes <= shared_bytes_limit() && shape.in_pixels() * shape.in_channels <= INT_MAX &&
+         shape.out_pixels() * shape.out_channels <= INT_MAX;  // the kernel counts elements of a sample in int
 }
 
 std::int64_t od_conv_mma_weight_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
