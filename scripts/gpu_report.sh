@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # On a machine with a GPU: builds the cuda preset, runs all tests, runs the kernels' tests under compute-sanitizer,
-# trains, times layers, algorithms and fusions, and compares training steps with PyTorch. Writes docs/results-gpu.md; says which tools were missing.
+# trains, times layers, algorithms and fusions, and compares training steps with PyTorch. Writes docs/results-gpu.md;
+# says which tools were missing.
 #
 # Usage: scripts/gpu_report.sh [DATA_DIR]
 #   DATA_DIR   a folder with CIFAR-10's binary version, to train on; a synthetic data set without it
 # PYTHON names a Python with a CUDA PyTorch (default python3). Without a GPU it says so and exits with 0; with one it
-# exits with 1 if something failed, which the report then names.
+# exits with 1 if something failed, which the report then names. OMNICONV_INSTALL=off installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/install.sh
 
 case "${1:-}" in
-  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
   -*) echo "gpu_report: unknown option $1 (try --help)" >&2; exit 2 ;;
 esac
 [ $# -le 1 ] || { echo "gpu_report: expected at most one folder, got $# arguments" >&2; exit 2; }

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Installs what omniconv is built from, where it is missing: Debian 12 and Ubuntu 24.04. Sourced by the other scripts.
+# With OMNICONV_INSTALL=off nothing is installed: for machines where packages come from elsewhere, which CMake finds by
+# CMAKE_PREFIX_PATH.
 set -euo pipefail
 
 omniconv_packages=(g++ cmake ninja-build ccache libdnnl-dev libboost-context-dev libcli11-dev nlohmann-json3-dev catch2
                    libstb-dev libonnx-dev libprotobuf-dev protobuf-compiler libboost-dev)
 
 omniconv_install() {
+  [ "${OMNICONV_INSTALL:-on}" != off ] || return 0
   local missing=() package
   for package in "$@"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
