@@ -187,12 +187,13 @@ OMNI_DEVICE Value combine_rows(const Value& of_this_thread) {
   for (unsigned half = block.y / 2; half > 0; half /= 2) {
     if (thread.y >= half && thread.y < 2 * half) {
       memcpy(moved, &value, sizeof(value));
-      OMNI_UNROLL for (int w = 0; w < words; ++w) shared[w * places + (thread.y - half) * block.x + thread.x] =
-          moved[w];
+      double* const mine = shared + (thread.y - half) * block.x + thread.x;
+      OMNI_UNROLL for (int w = 0; w < words; ++w) mine[w * places] = moved[w];
     }
     simt::barrier();
     if (thread.y < half) {
-      OMNI_UNROLL for (int w = 0; w < words; ++w) moved[w] = shared[w * places + thread.y * block.x + thread.x];
+      const double* const other_words = shared + thread.y * block.x + thread.x;
+      OMNI_UNROLL for (int w = 0; w < words; ++w) moved[w] = other_words[w * places];
       Value other;
       memcpy(&other, moved, sizeof(other));
       value = value + other;

@@ -91,11 +91,12 @@ OMNI_DEVICE void fetch_source(const Product& product, const BlockPlace& place, i
   const int pixels = place.window.height * product.source_width;
   for (int g = 0; g < Tiling::samples; ++g) {
     const std::int64_t n = place.first_sample + g;
-    const std::int64_t first = (n * product.source_height + place.window.begin) * product.source_width;
+    const Half* const first =
+        source + (n * product.source_height + place.window.begin) * product.source_width * product.inner;
     for (int i = thread_rank(); i < pixels * line_pieces; i += threads) {
       const int channel = chunk * depth + i % line_pieces * piece;
       const bool valid = n < product.samples && channel < product.inner;
-      const Half* const from = source + (first + i / line_pieces) * product.inner + channel;
+      const Half* const from = first + (i / line_pieces * product.inner + channel);
       copy_async<16>(to + swizzled<line_pieces>(g * pixels + i / line_pieces, i % line_pieces), valid ? from : source,
                      valid);
     }
@@ -120,12 +121,10 @@ OMNI_DEVICE void fetch_kernels(const Product& product, int first_column, int chu
   const int o = (Forward ? first_column : chunk * depth) + own.line;
   const int i = (Forward ? chunk * depth : first_column) + own.piece_of_line * piece;
   const bool valid = o < product.out_channels && i < product.in_channels;
-  const std::int64_t kernel_size = std::int64_t{product.out_channels} * product.taps() * product.in_channels;
-  const Half* from = weight;
-  if (valid) from += (std::int64_t{o} * product.taps() + tap) * product.in_channels + i;
+  const int kernel_stride = valid ? product.out_channels * product.taps() * product.in_channels : 0;
+  const Half* from = weight + (valid ? (o * product.taps() + tap) * product.in_channels + i : 0);
   to += swizzled<weight_line_pieces<Forward>>(own.line, own.piece_of_line);
-  for (int k = 0; k < product.kernels; ++k, to += tile_weights)
-    copy_async<16>(to, valid ? from + k * kernel_size : weight, valid);
+  for (int k = 0; k < product.kernels; ++k, to += tile_weights, from += kernel_stride) copy_async<16>(to, from, valid);
 }
 /// What the epilogue does with the sums.
 template <class Half>
@@ -251,7 +250,8 @@ struct Work {
   /// The sample of the block whose rows the warp has.
   OMNI_DEVICE int sample() const { return warp_index() % row_warps / Tiling::sample_warps; }
   OMNI_DEVICE Half* source_of(int chunk) const {
-    return shared.source + chunk % source_buffers * Tiling::samples * source_pixels * depth;
+    const int buffer = source_buffers > 1 ? chunk & 1 : 0;
+    return shared.source + buffer * Tiling::samples * source_pixels * depth;
   }
   OMNI_DEVICE Half* kernels_of(int step) const {
     return shared.kernels + step % stages * product.kernels * tile_weights;

@@ -1,6 +1,7 @@
 #include "kernels/od_conv_mma.h"
 
 #include <algorithm>
+#include <climits>
 #include <limits>
 #include <optional>
 
@@ -250,6 +251,7 @@ std::int64_t dot_parts(const Product& product) {
 bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels) {
   const Conv2dParams& params = shape.params;
   if (params.groups != 1 || shape.in_channels % piece != 0 || shape.out_channels % piece != 0) return false;
+  if (shape.weight_count() > INT_MAX) return false;  // the copies count a kernel's elements in int
   if (shape.taps() > max_taps || params.padding >= max_extent || params.stride >= max_extent) return false;
   if (std::max({shape.height, shape.width, shape.kernel_height * params.dilation,
                 shape.kernel_width * params.dilation}) >= max_extent)
