@@ -209,12 +209,14 @@ class Plan {
     const cudnnStatus_t status = Calls::suggest(handle, descriptors_, &count, suggestions.data());
     if (is_unsupported(status)) return;
     OMNICONV_CHECK_LIBRARY(status);
+    bool has_last_resort = true;  // unless the heuristics know better
     for (int i = 0; i < count; ++i) {
       const auto& suggestion = suggestions[static_cast<std::size_t>(i)];
-      if (suggestion.status == CUDNN_STATUS_SUCCESS && suggestion.determinism == CUDNN_DETERMINISTIC)
-        add(handle, suggestion.algo);
+      const bool reproducible = suggestion.determinism == CUDNN_DETERMINISTIC;
+      if (suggestion.status == CUDNN_STATUS_SUCCESS && reproducible) add(handle, suggestion.algo);
+      if (suggestion.algo == Calls::last_resort && !reproducible) has_last_resort = false;
     }
-    add(handle, Calls::last_resort);
+    if (has_last_resort) add(handle, Calls::last_resort);
   }
 
   // The descriptor's arithmetic holds whatever the suggestion says, so what counts is what cuDNN needs, and whether it
