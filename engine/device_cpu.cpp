@@ -12,9 +12,7 @@
 
 namespace omniconv {
 
-std::string device_kind() {
-  return "cpu";
-}
+std::string device_kind() { return "cpu"; }
 
 std::string device_name() {
   std::ifstream info("/proc/cpuinfo");
@@ -26,17 +24,11 @@ std::string device_name() {
 
 void require_device() {}
 
-Stream main_stream() {
-  return Stream(nullptr);
-}
+Stream main_stream() { return Stream(nullptr); }
 
-void refuse_in_recording(const char* what) {
-  simt::refuse_in_recording("device", what);
-}
+void refuse_in_recording(const char* what) { simt::refuse_in_recording("device", what); }
 
-std::optional<std::size_t> free_device_bytes() {
-  return std::nullopt;
-}
+std::optional<std::size_t> free_device_bytes() { return std::nullopt; }
 
 void synchronize() {
   refuse_in_recording("a wait");
@@ -47,9 +39,7 @@ void set_threads(int count) {
   omp_set_num_threads(count);
 }
 
-int thread_count() {
-  return omp_get_max_threads();
-}
+int thread_count() { return omp_get_max_threads(); }
 
 void copy_to_device(void* device_target, const void* host_source, std::size_t bytes) {
   refuse_in_recording("a copy from the host");
@@ -98,9 +88,7 @@ void* device_malloc(std::size_t bytes) noexcept {
   return memory;
 }
 
-void device_free(void* memory) noexcept {
-  std::free(memory);
-}
+void device_free(void* memory) noexcept { std::free(memory); }
 
 struct Event::State {
   std::chrono::steady_clock::time_point time;

@@ -34,25 +34,19 @@ class Lanes {
       memcpy(&result.values_, &vector, sizeof(vector));
       return result;
     } else {
-      return load_unaligned(vector.v);
+      return converted(vector.v);
     }
   }
   /// From any address, and converted.
   template <class From>
   OMNI_DEVICE static Lanes load_unaligned(const From* from) {
-    Lanes result;
 #if OMNICONV_CUDA
     // Most addresses are aligned: parameters and statistics of channels. Element by element, the lanes of a warp would
     // read far apart.
     constexpr int bytes = N * sizeof(From), piece = bytes < 16 ? bytes : 16;
-    if (N > 1 && reinterpret_cast<std::uintptr_t>(from) % piece == 0) {
-      const simt::Vec<From, N> vector = simt::load_vector<N>(from);
-      for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(vector[i]);
-      return result;
-    }
+    if (N > 1 && reinterpret_cast<std::uintptr_t>(from) % piece == 0) return converted(simt::load_vector<N>(from).v);
 #endif
-    for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(from[i]);
-    return result;
+    return converted(from);
   }
   /// To an address that is a multiple of the size of N elements there, in bytes; rounded where those are of another
   /// type.
@@ -67,9 +61,7 @@ class Lanes {
     simt::store_vector(to, vector);
   }
   /// To any address.
-  OMNI_DEVICE void store_unaligned(T* to) const {
-    memcpy(to, &values_, sizeof(values_));
-  }
+  OMNI_DEVICE void store_unaligned(T* to) const { memcpy(to, &values_, sizeof(values_)); }
 
   template <class To>
   OMNI_DEVICE Lanes<To, N> to() const {
@@ -91,9 +83,7 @@ class Lanes {
     return result;
   }
 
-  OMNI_DEVICE T operator[](int i) const {
-    return values_[i];
-  }
+  OMNI_DEVICE T operator[](int i) const { return values_[i]; }
 
   OMNI_DEVICE friend Lanes operator+(const Lanes& a, const Lanes& b) {
     return apply([](auto& result, const auto& x, const auto& y) { result = x + y; }, a, b);
@@ -104,9 +94,7 @@ class Lanes {
   OMNI_DEVICE friend Lanes operator*(const Lanes& a, const Lanes& b) {
     return apply([](auto& result, const auto& x, const auto& y) { result = x * y; }, a, b);
   }
-  OMNI_DEVICE Lanes& operator+=(const Lanes& other) {
-    return *this = *this + other;
-  }
+  OMNI_DEVICE Lanes& operator+=(const Lanes& other) { return *this = *this + other; }
 
   /// Zero in place of negative values; NaN stays.
   OMNI_DEVICE Lanes without_negative() const {
@@ -119,6 +107,13 @@ class Lanes {
   }
 
  private:
+  template <class From>
+  OMNI_DEVICE static Lanes converted(const From* from) {
+    Lanes result;
+    for (int i = 0; i < N; ++i) result.values_[i] = static_cast<T>(from[i]);
+    return result;
+  }
+
   template <class, int>
   friend class Lanes;
 

@@ -23,16 +23,27 @@ struct TemperaturePath {
   TemperatureShape shape = TemperatureShape::linear;
 };
 
+namespace detail {
+
+OMNI_HOST_DEVICE inline double cos_pi(double x) {
+#ifdef __CUDA_ARCH__
+  return cospi(x);  // cos would bring a reduction of large arguments, which works in local memory
+#else
+  return std::cos(3.14159265358979323846 * x);
+#endif
+}
+
+}  // namespace detail
+
 /// The temperature behind `position` iterations. With the part u = max(0, (length - position) / length) that is left:
 /// linear end + (start - end)·u, cosine end + (start - end)·(1 - cos(π·u)) / 2, exponential end·(start / end)^u,
 /// harmonic 1 / (1/end + (1/start - 1/end)·u); never outside of start and end.
 OMNI_HOST_DEVICE inline double temperature_on(const TemperaturePath& path, double position) {
-  constexpr double pi = 3.14159265358979323846;
   const double start = path.start, end = path.end, left = (path.length - position) / path.length;
   if (!(path.length > 0) || left <= 0) return end;
   if (left >= 1) return start;
   double value = end + (start - end) * left;
-  if (path.shape == TemperatureShape::cosine) value = end + (start - end) * (1 - std::cos(pi * left)) / 2;
+  if (path.shape == TemperatureShape::cosine) value = end + (start - end) * (1 - detail::cos_pi(left)) / 2;
   if (path.shape == TemperatureShape::exponential) value = end * std::pow(start / end, left);
   if (path.shape == TemperatureShape::harmonic) value = 1 / (1 / end + (1 / start - 1 / end) * left);
   const double low = start < end ? start : end, high = start < end ? end : start;

@@ -160,8 +160,10 @@ TEMPLATE_TEST_CASE("a norm's backward sums the filter attention's gradient as a 
   const WithoutFusion composed(Fusion::filter);
   const auto expected = filtered_and_normed(precision, other);
   require_small_error<TestType>(fused[0], expected[0], "d_input");
-  // Alone the pass reads the gradient rounded to 16 bits: an error of the terms, which cancel in part.
-  require_small_error<TestType>(fused[1], expected[1], 2 * norm_of(expected[1]), "d_filter");
+  // Alone the pass reads the gradient rounded to 16 bits: an error of the terms, which cancel in part, on a GPU's plan
+  // more than on a CPU's.
+  const double norm = norm_of(expected[1]) * (OMNICONV_CUDA && is_half<TestType> ? 2 : 1);
+  require_small_error<TestType>(fused[1], expected[1], norm, "d_filter");
 }
 
 /// An ODConv and its norm in training: the norm's output, its running statistics, and the gradients of both.

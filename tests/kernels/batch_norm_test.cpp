@@ -114,9 +114,9 @@ TEST_CASE("the variance survives means far from zero, drifts and outliers", KERN
   CAPTURE(kind);
   for (std::int64_t i = 0; i < rows * channels; ++i) {
     const std::int64_t row = i / channels;
-    if (kind == 0) input[i] += 10000;                              // E[x²] - E[x]² would have no digit left
-    if (kind == 1) input[i] += static_cast<float>(row);            // every chunk has a mean of its own
-    if (kind == 2 && row == 0) input[i] = 1e6f;                    // the row that deviations might be taken from
+    if (kind == 0) input[i] += 10000;                                // E[x²] - E[x]² would have no digit left
+    if (kind == 1) input[i] += static_cast<float>(row);              // every chunk has a mean of its own
+    if (kind == 2 && row == 0) input[i] = 1e6f;                      // the row that deviations might be taken from
     if (kind == 3) input[i] += row < rows / 2 ? -3000.f : 3000.f;  // a jump inside a chunk
   }
   const Norm<float> norm({rows, channels});
@@ -232,8 +232,8 @@ TEMPLATE_TEST_CASE("gradients of the norm equal plain loops", KERNEL_TAGS, float
   const T before = T(0.5);
   const auto actual = all_gradients<T>(norm, device_input, DeviceArray<T>(output), DeviceArray<T>(d_output), training,
                                        accumulate, before);
-  auto expected =
-      expected_norm->backward(doubles(norm.gamma.to_host()), doubles(output), doubles(d_output), shape.relu, training);
+  auto expected = expected_norm->backward(doubles(norm.gamma.to_host()), doubles(output), doubles(d_output),
+                                          shape.relu, training);
   for (Vector* gradient : {&expected.input, &expected.residual, &expected.gamma, &expected.beta})
     for (double& value : *gradient) value += accumulate ? static_cast<double>(before) : 0;
   const auto tolerance = Tolerance::rounding<T>(), of_float = Tolerance::rounding<compute_type_t<T>>();
@@ -354,13 +354,8 @@ TEST_CASE("each gradient of the norm is the same when wanted alone", KERNEL_TAGS
   const auto all = all_gradients<float>(norm, input, output, d_output, training, false, 0);
   const auto alone = [&](std::int64_t count, auto target) {
     const DeviceArray<float> gradient(count);
-    BatchNormBackward<float> arguments{.input = input,
-                                       .output = output,
-                                       .d_output = d_output,
-                                       .mean = norm.mean,
-                                       .rstd = norm.rstd,
-                                       .gamma = norm.gamma,
-                                       .batch_statistics = training,
+    BatchNormBackward<float> arguments{.input = input, .output = output, .d_output = d_output, .mean = norm.mean,
+                                       .rstd = norm.rstd, .gamma = norm.gamma, .batch_statistics = training,
                                        .workspace = norm.workspace};
     arguments.*target = gradient;
     kernels::batch_norm_backward<float>(shape, arguments, main_stream());

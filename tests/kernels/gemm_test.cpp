@@ -18,17 +18,9 @@ GemmShape dense(std::int64_t batch, std::int64_t rows, std::int64_t columns, std
 TEMPLATE_TEST_CASE("a product equals the plain loop", KERNEL_TAGS, float, double) {
   using T = TestType;
   const std::int64_t batch = GENERATE(1, 3);
-  const auto [rows, columns, inner] = GENERATE(table<std::int64_t, std::int64_t, std::int64_t>({{1, 1, 1},
-                                                                                                {2, 3, 4},
-                                                                                                {7, 10, 5},
-                                                                                                {16, 16, 16},
-                                                                                                {65, 17, 33},
-                                                                                                {128, 16, 64},
-                                                                                                {16, 64, 128},
-                                                                                                {13, 130, 150},
-                                                                                                {64, 64, 257},
-                                                                                                {3, 1, 300},
-                                                                                                {129, 65, 1}}));
+  const auto [rows, columns, inner] = GENERATE(table<std::int64_t, std::int64_t, std::int64_t>(
+      {{1, 1, 1}, {2, 3, 4}, {7, 10, 5}, {16, 16, 16}, {65, 17, 33}, {128, 16, 64}, {16, 64, 128}, {13, 130, 150},
+       {64, 64, 257}, {3, 1, 300}, {129, 65, 1}}));
   const bool transpose_a = GENERATE(false, true), transpose_b = GENERATE(false, true);
   const bool accumulate = GENERATE(false, true);
   CAPTURE(batch, rows, columns, inner, transpose_a, transpose_b, accumulate);
@@ -37,7 +29,8 @@ TEMPLATE_TEST_CASE("a product equals the plain loop", KERNEL_TAGS, float, double
   const DeviceArray<T> device_a(a), device_b(b), c(before);
   kernels::gemm<T>(dense(batch, rows, columns, inner, transpose_a, transpose_b), device_a, device_b, c, accumulate,
                    main_stream());
-  auto expected = reference::gemm(batch, rows, columns, inner, transpose_a, transpose_b, doubles(a), doubles(b));
+  auto expected =
+      reference::gemm(batch, rows, columns, inner, transpose_a, transpose_b, doubles(a), doubles(b));
   if (accumulate)
     for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += before[i];
   require_close(c.to_host(), expected, Tolerance::rounding<T>());

@@ -35,7 +35,8 @@ TEMPLATE_TEST_CASE("while the loss falls, the guard follows the path", KERNEL_TA
   const auto found = temperatures<TestType>(losses, path, &state);
   std::vector<double> expected;
   for (std::size_t i = 0; i < found.size(); ++i) expected.push_back(temperature_on(path, static_cast<double>(i + 1)));
-  require_close(found, expected, Tolerance::rounding<double>(), "temperatures");
+  // On the CPU it is the same code; a GPU's compiler fuses products and sums.
+  require_close(found, expected, OMNICONV_CUDA ? Tolerance::rounding<double>() : Tolerance{0, 0}, "temperatures");
   CHECK(state.position == 50);
   CHECK(state.last == 1);
 }

@@ -36,8 +36,9 @@ TEST_CASE("a recording keeps launches with their arguments, and runs them on the
 
 TEST_CASE("a recording that fails leaves nothing behind", "[simt]") {
   DeviceArray<int> values(std::vector<int>{1});
-  CHECK(error_of([&] { const Recording outer([&] { const Recording inner([] {}); }); }) ==
-        "[recording] expected one recording at a time, got one inside of another");
+  CHECK(error_of([&] {
+          const Recording outer([&] { const Recording inner([] {}); });
+        }) == "[recording] expected one recording at a time, got one inside of another");
   CHECK(error_of([] { const Recording recording([] { refuse_in_recording("here", "a wait"); }); }) ==
         "[here] expected launches and copies within the device, got a wait, which cannot be recorded");
   CHECK_NOTHROW(refuse_in_recording("here", "a wait"));
