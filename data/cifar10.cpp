@@ -53,9 +53,12 @@ std::vector<std::string> names_in(const fs::path& folder) {
 
   std::vector<std::string> names;
   constexpr std::string_view blank = " \t\r";
-  for (std::size_t begin = 0; begin < text.size();) {
+  std::size_t number = 1;
+  for (std::size_t begin = 0; begin < text.size(); ++number) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view line = std::string_view(text).substr(begin, end - begin);
+    expect(is_utf8(line), where, path.string(), ": expected class names in UTF-8, got ", in_quotes(line), " in line ",
+           number, ": save the file in that encoding");
     const std::size_t first = line.find_first_not_of(blank);
     if (first != std::string_view::npos)
       names.emplace_back(line.substr(first, line.find_last_not_of(blank) + 1 - first));
@@ -137,6 +140,7 @@ void check_class_names(const std::vector<std::string>& names) {
     const bool readable = !name.empty() && name.find_first_of("\r\n") == std::string::npos && name.front() != ' ' &&
                           name.front() != '\t' && name.back() != ' ' && name.back() != '\t';
     expect(readable, where, "expected class names on one line without blanks around them, got ", in_quotes(name));
+    expect(is_utf8(name), where, "expected class names in UTF-8, got ", in_quotes(name));
   }
 }
 

@@ -15,13 +15,14 @@ namespace omniconv {
 /// another in the order of the files. Without batches.meta.txt there are CIFAR-10's ten classes; blank lines in it
 /// count for nothing.
 /// @throws Error `[cifar10] FILE: expected ..., got ...`, with record and byte offset, for a missing, unreadable, empty
-/// or truncated file and for a label that the class list does not have.
+/// or truncated file, for class names that are not UTF-8 and for a label that the class list does not have.
 ImageData read_cifar10(const std::string& path);
 
 /// The class names alone, from the same places. @throws Error as read_cifar10 does for them.
 std::vector<std::string> read_class_names(const std::string& path);
 
-/// @throws Error unless `names` can stand in a batches.meta.txt: 1 to 256, each a line that reads back as it was.
+/// @throws Error unless `names` can stand in a batches.meta.txt: 1 to 256, each a line of UTF-8 that reads back as it
+/// was.
 void check_class_names(const std::vector<std::string>& names);
 
 /// Writes `data` in that layout into the folder `path`, which is created; training images are spread evenly over the

@@ -145,6 +145,25 @@ void write_file(std::string_view where, const std::string& path, std::string_vie
   write_file(where, path, std::span(&part, 1));
 }
 
+bool is_utf8(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  std::size_t length = 0;
+  for (std::size_t i = 0; i < text.size(); i += length) {
+    const unsigned first = byte(i);
+    length = first < 0x80 ? 1 : first >> 5 == 0b110 ? 2 : first >> 4 == 0b1110 ? 3 : first >> 3 == 0b11110 ? 4 : 0;
+    if (length == 0) return false;
+    unsigned code = length == 1 ? first : first & (0x7Fu >> length);
+    for (std::size_t j = 1; j < length; ++j) {
+      if (byte(i + j) >> 6 != 0b10) return false;
+      code = code << 6 | (byte(i + j) & 0x3F);
+    }
+    constexpr unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};  // what fewer bytes hold is not written in more
+    const bool surrogate = code >> 11 == 0xD800 >> 11;
+    if (code < least[length] || code > 0x10FFFF || surrogate) return false;
+  }
+  return true;
+}
+
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 80;
   std::size_t length = std::min(text.size(), longest);

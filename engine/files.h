@@ -41,6 +41,9 @@ void write_file(std::string_view where, const std::string& path, std::span<const
 /// The same for one piece of text or bytes.
 void write_file(std::string_view where, const std::string& path, std::string_view content);
 
+/// Whether `text` is UTF-8, as JSON and safetensors want it: names and paths on a disk are any bytes.
+bool is_utf8(std::string_view text);
+
 /// `text` in double quotes on one line: control characters escaped, cut after 80 bytes. For names from foreign files.
 std::string in_quotes(std::string_view text);
 

@@ -57,11 +57,8 @@ SafetensorsFile read_file(const std::string& name, std::uint64_t file_size, Read
 
 /// `text` as a JSON string.
 std::string json_string(const std::string& text) {
-  try {
-    return nlohmann::json(text).dump();
-  } catch (const nlohmann::json::type_error&) {
-    fail(where, "expected names and metadata of UTF-8, got ", in_quotes(text));
-  }
+  expect(is_utf8(text), where, "expected names and metadata of UTF-8, got ", in_quotes(text));
+  return nlohmann::json(text).dump();
 }
 
 /// Header length, header and padding of `file`, and its tensors in the order of their data.

@@ -86,6 +86,19 @@ TEST_CASE("class names come from batches.meta.txt, blank lines and line ends asi
   CHECK_THAT(read_error(folder.path()), ContainsSubstring("expected class names, one a line, got 2097152 bytes"));
 }
 
+TEST_CASE("class names in another encoding are refused before a checkpoint has to hold them") {
+  const TemporaryFolder folder;
+  write_example(folder.path());
+  write_text(folder.file("batches.meta.txt"), "g\xC3\xA4nse\n\nl\xF6we\n");
+  CHECK_THAT(read_error(folder.path()),
+             ContainsSubstring("batches.meta.txt: expected class names in UTF-8, got \"l\xF6we\" in line 3"));
+  ImageData data = small_data();
+  data.class_names[1] = "l\xF6we";
+  CHECK_THAT(message_of<Error>([&] { write_cifar10(folder.file("new"), data); }),
+             ContainsSubstring("expected class names in UTF-8, got \"l\xF6we\""));
+  CHECK_FALSE(std::filesystem::exists(folder.file("new")));
+}
+
 TEST_CASE("a label that the class list does not have is named with record and byte") {
   const TemporaryFolder folder;
   write_example(folder.path());
