@@ -72,8 +72,10 @@ nlohmann::json read_config(const std::string& path) {
 /// Takes over what is not given yet, and counts it as given.
 void fill_in(const nlohmann::json& values, const std::string& source, TrainOptions& options) {
   nlohmann::json added = nlohmann::json::object();
-  for (const auto& [key, value] : values.items())
+  for (const auto& [key, value] : values.items()) {
+    if (key == "init" && !options.resume.empty()) continue;  // a run that goes on has its weights already
     if (options.given.insert(key).second) added[key] = value;
+  }
   take_over(added, source, options.recipe);
 }
 

@@ -20,6 +20,7 @@ std::string option_name(const std::string& key) {
 
 std::string option_value(const std::string& key, const nlohmann::json& value) {
   if (value.is_boolean()) return value.get<bool>() != (key == "augment" || key == "shuffle") ? "on" : "off";
+  if (value == "") return "none";
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 

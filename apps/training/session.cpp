@@ -83,7 +83,34 @@ void plan_inflation(const ModelConfig& stored, const std::set<std::string>& give
   recipe.inflate_noise = recipe.inflate_noise.value_or(usual_noise);
 }
 
-Start start_new(const TrainOptions& options, Console& console) {
+/// "--lr 0.2 instead of 0.1, --epochs 5 instead of 8": which of the values under `keys` differ; "" if none do.
+std::string list_differences(const Recipe& asked, const Recipe& own, std::set<std::string> keys) {
+  keys.erase("data");  // compared by its content
+  std::string listed;
+  for (const std::string& difference : differences(asked, own, keys))
+    listed += (listed.empty() ? "" : ", ") + difference;
+  return listed;
+}
+
+std::set<std::string> keys_of(const Recipe& recipe) {
+  std::set<std::string> keys;
+  const nlohmann::json json = to_json(recipe);
+  for (const auto& [key, value] : json.items()) keys.insert(key);
+  return keys;
+}
+
+/// @throws UsageError unless a new run of a series is to be what the series began with.
+void expect_series_options(const Recipe& recipe, const Recipe& begun, const std::string& folder) {
+  std::set<std::string> keys = keys_of(recipe);
+  keys.erase("seed");
+  const std::string conflicts = list_differences(recipe, begun, keys);
+  if (!conflicts.empty())
+    throw UsageError(concat("[resume] ", folder, ": expected the options that the series began with, got ", conflicts,
+                            ": give the same, or start a new series"));
+}
+
+/// `begun` is the recipe of another run of the same series, if there is one.
+Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun, Console& console) {
   Start start{options.recipe,
               RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
               nullptr,
@@ -99,6 +126,11 @@ Start start_new(const TrainOptions& options, Console& console) {
   init.reset();
   if (options.dry_run) return start;
 
+  Recipe kept = recipe;
+  if (kept.data != "synthetic") kept.data = lasting_path(kept.data);
+  if (!kept.init.empty()) kept.init = lasting_path(kept.init);
+  if (begun) expect_series_options(kept, *begun, start.folder.path());
+
   // A series measures once; each of its runs keeps what was measured.
   if (recipe.autotune && conv::measured_plans().empty())
     conv::set_measured_plans(within_memory(recipe.batch_size, [&] { return autotune(recipe, console); }));
@@ -106,9 +138,6 @@ Start start_new(const TrainOptions& options, Console& console) {
   start.folder.prepare();
   start.folder.remove_old_run();
   start.folder.remove_temporary_files();
-  Recipe kept = recipe;
-  if (kept.data != "synthetic") kept.data = lasting_path(kept.data);
-  if (!kept.init.empty()) kept.init = lasting_path(kept.init);
   start.folder.write_config(kept);
   // From here on the run can be resumed, even if it is killed before its first epoch ends.
   start.folder.write(RunFolder::resume_name, start.trainer->resume_file());
@@ -130,13 +159,9 @@ Resumption read_resumption(const RunFolder& folder) {
 
 /// @throws UsageError for options that are not the run's.
 void expect_own_options(const TrainOptions& options, const RunFolder& folder, const StoredRun& run) {
-  std::set<std::string> keys = options.given;
-  keys.erase("data");  // compared by its content
-  const std::vector<std::string> conflicts = differences(options.recipe, run.recipe, keys);
-  std::string listed;
-  for (const std::string& conflict : conflicts) listed += (listed.empty() ? "" : ", ") + conflict;
+  const std::string conflicts = list_differences(options.recipe, run.recipe, options.given);
   if (!conflicts.empty())
-    throw UsageError(concat("[resume] ", folder.path(), ": expected the run's own options, got ", listed,
+    throw UsageError(concat("[resume] ", folder.path(), ": expected the run's own options, got ", conflicts,
                             ": leave them out, or start a new run"));
 }
 
@@ -147,10 +172,7 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
   if (config) {
     recipe.data = config->data;
     recipe.init = config->init;
-    std::set<std::string> keys;
-    const nlohmann::json config_json = to_json(*config);
-    for (const auto& [key, value] : config_json.items()) keys.insert(key);
-    const std::vector<std::string> changed = differences(*config, recipe, keys);
+    const std::vector<std::string> changed = differences(*config, recipe, keys_of(recipe));
     expect(changed.empty(), "resume", folder.file(RunFolder::config_name),
            ": expected the run's own configuration, got ", changed.empty() ? "" : changed.front(),
            ": undo the change, or start a new run");
@@ -227,8 +249,8 @@ Outcome show_plan(Start& start, Console& console) {
            {"estimated_peak_bytes", bytes}}};
 }
 
-/// One run, new or going on.
-Outcome run_once(TrainOptions options, Console& console) {
+/// One run, new or going on; `begun` as in start_new().
+Outcome run_once(TrainOptions options, Console& console, const std::optional<Recipe>& begun = {}) {
   const bool resuming = !options.resume.empty();
   std::optional<Resumption> resumption;
   if (resuming) resumption = read_resumption(RunFolder(options.resume));
@@ -250,7 +272,8 @@ Outcome run_once(TrainOptions options, Console& console) {
       return {0, outcome_json(folder, run.finished_steps, run.total_steps(), history)};
     }
   }
-  Start start = resuming ? start_again(options, RunFolder(options.resume), *resumption) : start_new(options, console);
+  Start start = resuming ? start_again(options, RunFolder(options.resume), *resumption)
+                         : start_new(options, begun, console);
   resumption.reset();
   if (options.dry_run) return show_plan(start, console);
 
@@ -290,6 +313,12 @@ Outcome run_series(const TrainOptions& options, Console& console) {
   for (const std::string& path : options.compare) read_accuracies(path);  // faults of theirs are better found now
   Outcome outcome;
   outcome.json["runs"] = nlohmann::ordered_json::array();
+  const auto has_begun = [&](std::int64_t seed) {
+    return resuming && fs::exists(RunFolder(seed_folder(series, seed)).file(RunFolder::resume_name));
+  };
+  const auto first = std::find_if(options.seeds.begin(), options.seeds.end(), has_begun);
+  std::optional<Recipe> begun;
+  if (first != options.seeds.end()) begun = RunFolder(seed_folder(series, *first)).read_config();
   for (const std::int64_t seed : options.seeds) {
     TrainOptions one = options;
     one.seeds.clear();
@@ -297,9 +326,10 @@ Outcome run_series(const TrainOptions& options, Console& console) {
     one.recipe.seed = seed;
     one.given.insert("seed");
     one.out = seed_folder(series, seed);
-    one.resume = resuming && fs::exists(RunFolder(one.out).file(RunFolder::resume_name)) ? one.out : "";
+    one.resume = has_begun(seed) ? one.out : "";
+    if (!one.resume.empty()) one.given.erase("init");  // which is for the runs that are still to start
     console.print(concat("seed     ", seed));
-    const Outcome run = run_once(one, console);
+    const Outcome run = run_once(one, console, begun);
     console.print("");
     outcome.json["runs"].push_back(run.json);
     outcome.exit_code = run.exit_code;

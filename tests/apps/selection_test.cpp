@@ -147,6 +147,45 @@ TEST_CASE("a series runs every seed, goes on where it stopped, and is compared s
   CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("got no such folder"));
 }
 
+TEST_CASE("a series whose weights or options come from files goes on as its own message says") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder);
+  TrainOptions options = small_options(data, folder.file("first"));
+  options.recipe.epochs = 1;
+  REQUIRE(train_quietly(options) == 0);
+  const std::string weights = folder.file("first/last.safetensors");
+  options.out = folder.file("a");
+  options.recipe.init = weights;
+  options.given = {"data", "epochs", "kernels", "width", "init"};
+  options.seeds = {3, 5};
+  REQUIRE(train_quietly(options) == 0);
+  const std::string whole = read_text(folder.file("a/seed-5/last.safetensors"));
+  const auto without_second = [&] { std::filesystem::remove_all(folder.file("a/seed-5")); };
+
+  without_second();
+  options.out.clear();
+  options.resume = folder.file("a");
+  REQUIRE(train_quietly(options) == 0);
+  CHECK(read_text(folder.file("a/seed-5/last.safetensors")) == whole);
+
+  TrainOptions configured = resume_options(folder.file("a"));
+  configured.config = folder.file("copy.json");
+  configured.seeds = options.seeds;
+  std::filesystem::copy(folder.file("a/seed-3/config.json"), configured.config);
+  without_second();
+  REQUIRE(train_quietly(configured) == 0);
+  CHECK(read_text(folder.file("a/seed-5/last.safetensors")) == whole);
+
+  // A run that is still to start must not differ from the others in what nobody would notice.
+  without_second();
+  options.recipe.init.clear();
+  options.given.erase("init");
+  CHECK_THAT(message_of<UsageError>([&] { train_quietly(options); }),
+             StartsWith("[resume] ") && ContainsSubstring("/a/seed-5: expected the options that the series began with, "
+                                                          "got --init none instead of " + weights));
+  CHECK_FALSE(std::filesystem::exists(folder.file("a/seed-5")));
+}
+
 TEST_CASE("config.json of a run repeats it, and options are stronger than the file, the file than a preset") {
   const TemporaryFolder folder;
   TrainOptions options = small_options(write_small_data(folder), folder.file("a"));
