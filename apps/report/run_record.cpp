@@ -6,6 +6,7 @@
 #include <span>
 #include <sstream>
 
+#include "apps/training/json_text.h"
 #include "apps/training/run_folder.h"
 #include "engine/files.h"
 
@@ -22,7 +23,7 @@ std::string read_all(const std::string& path) {
 }
 
 nlohmann::ordered_json parse_object(const std::string& content, const std::string& source) {
-  auto json = nlohmann::ordered_json::parse(content, nullptr, false);
+  auto json = parse_json<nlohmann::ordered_json>(content);
   expect(json.is_object(), where, source, ": expected the JSON of a run, got other text");
   return json;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "apps/training/json_text.h"
 #include "apps/training/require.h"
 #include "apps/training/run_folder.h"
 #include "engine/files.h"
@@ -57,7 +58,7 @@ const std::vector<Preset>& presets() {
 
 /// The keys of config.json, without those that a call never takes from a preset.
 nlohmann::json read_config(const std::string& path) {
-  nlohmann::json json = nlohmann::json::parse(read_text(where, path), nullptr, false);
+  nlohmann::json json = parse_json(read_text(where, path));
   expect(json.is_object(), where, path, ": expected an object with keys of config.json, got other text");
   expect(!json.contains(RunFolder::program_key) || json[RunFolder::program_key] == RunFolder::program_name, where, path,
          ": expected the configuration of omniconv train, got another program's");

@@ -5,10 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "apps/training/json_text.h"
 #include "kernels/error.h"
 
 namespace omniconv {
 namespace {
+
+constexpr std::string_view where = "metrics";
 
 using Json = nlohmann::ordered_json;
 
@@ -60,7 +63,9 @@ std::vector<EpochMetrics> parse_metrics(const std::string& text, const std::stri
   std::istringstream input(text);
   for (std::string line; std::getline(input, line);) {
     try {
-      const auto json = nlohmann::json::parse(line);
+      const auto json = parse_json(line);
+      expect(json.is_object(), where, source, ": expected an epoch's metrics in line ", lines.size() + 1,
+             ", got other text");
       EpochMetrics metrics;
       json.at("epoch").get_to(metrics.epoch);
       json.at("step").get_to(metrics.step);
@@ -82,7 +87,7 @@ std::vector<EpochMetrics> parse_metrics(const std::string& text, const std::stri
       if (json.contains("skipped_steps")) metrics.skipped_steps = json["skipped_steps"].get<std::int64_t>();
       lines.push_back(metrics);
     } catch (const nlohmann::json::exception& error) {
-      fail("metrics", source, ": expected an epoch's metrics in line ", lines.size() + 1, ", got: ", error.what());
+      fail(where, source, ": expected an epoch's metrics in line ", lines.size() + 1, ", got: ", error.what());
     }
   }
   return lines;

@@ -9,6 +9,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "apps/training/json_text.h"
 #include "engine/files.h"
 
 namespace omniconv {
@@ -40,7 +41,7 @@ void RunFolder::prepare() const {
          ": expected a folder to write the run to, got: ", error ? error.message() : "a file of that name",
          "; choose another --out");
   if (const auto text = read_if_present(file(config_name))) {
-    const auto json = nlohmann::json::parse(*text, nullptr, false);
+    const auto json = parse_json(*text);
     expect(json.is_object() && json.contains(RunFolder::program_key) &&
                json[RunFolder::program_key] == RunFolder::program_name, where,
            file(config_name),
@@ -80,7 +81,7 @@ void RunFolder::write_config(const Recipe& recipe) const {
 std::optional<Recipe> RunFolder::read_config() const {
   const auto text = read_if_present(file(config_name));
   if (!text) return std::nullopt;
-  const auto json = nlohmann::json::parse(*text, nullptr, false);
+  const auto json = parse_json(*text);
   expect(json.is_object(), where, file(config_name), ": expected the configuration of a run, got other text");
   return recipe_from_json(json, file(config_name));
 }
@@ -107,7 +108,7 @@ StepLog::StepLog(const RunFolder& folder, std::int64_t finished_steps) : path_(f
   std::string kept;
   std::istringstream lines(old.value_or(""));
   for (std::string line; std::getline(lines, line);) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
+    const auto json = parse_json(line);
     // The line that a killed process was writing ends the log, too.
     if (!json.is_object() || !json.contains("step") || !(json["step"] <= finished_steps)) break;
     kept += line + '\n';

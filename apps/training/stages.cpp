@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "apps/training/json_text.h"
 #include "apps/training/require.h"
 #include "engine/files.h"
 
@@ -91,7 +92,8 @@ std::vector<Stage> stages_from_json(const nlohmann::json& json) {
 }
 
 std::vector<Stage> read_stages(const std::string& path) {
-  const auto json = nlohmann::json::parse(read_text("stages", path), nullptr, false);
+  const auto json = parse_json(read_text("stages", path));
+  expect(!json.is_discarded(), "stages", path, ": expected stages of a run, got other text");
   try {
     std::vector<Stage> stages = stages_from_json(json);
     require(!stages.empty(), "at least one stage, got an empty list");

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "apps/training/autotune.h"
+#include "apps/training/json_text.h"
 #include "apps/training/trainer.h"
 
 namespace omniconv {
@@ -43,7 +44,7 @@ nlohmann::json metadata_json(const SafetensorsFile& file, const char* key, const
   const auto found = file.metadata.find(key);
   expect(found != file.metadata.end(), where, source, ": expected the state of a run, got a file without ", key,
          " in its metadata");
-  const auto json = nlohmann::json::parse(found->second, nullptr, false);
+  const auto json = parse_json(found->second);
   expect(json.is_object(), where, source, ": expected a JSON object as ", key, " in the metadata, got other text");
   return json;
 }
