@@ -8,6 +8,7 @@
 #include "apps/export/finetune.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
+#include "apps/training/json_text.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
 #include "apps/training/run_folder.h"
@@ -152,7 +153,7 @@ void convert(const ConvertCall& call) {
   write_safetensors(call.out, model_file(*converted, converted->config.dynamic() ? loaded.temperature : 1));
   console.print(concat(describe(converted->config), ", ", grouped(converted->store.parameter_count()),
                        " parameters, in ", call.out));
-  if (call.json) std::printf("%s\n", findings.json().dump().c_str());
+  if (call.json) std::printf("%s\n", json_line(findings.json()).c_str());
 }
 
 }  // namespace

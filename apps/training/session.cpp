@@ -9,6 +9,7 @@
 #include "apps/training/batch_memory.h"
 #include "apps/training/checkpoint.h"
 #include "apps/training/configuration.h"
+#include "apps/training/json_text.h"
 #include "apps/training/plan.h"
 #include "apps/training/require.h"
 #include "apps/training/run_folder.h"
@@ -19,6 +20,7 @@
 #include "apps/training/text.h"
 #include "apps/training/trainer.h"
 #include "engine/device.h"
+#include "engine/files.h"
 
 namespace omniconv {
 namespace {
@@ -37,7 +39,10 @@ struct Start {
 std::string lasting_path(const std::string& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
-  return error ? path : absolute.lexically_normal().string();
+  const std::string lasting = error ? path : absolute.lexically_normal().string();
+  expect(is_utf8(lasting), "run", lasting,
+         ": expected a path in UTF-8, as config.json holds it, got other bytes: rename the folder or file");
+  return lasting;
 }
 
 /// Takes over what the data decide about a model; options that the call named itself must agree.
@@ -135,12 +140,13 @@ Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun,
   if (recipe.autotune && conv::measured_plans().empty())
     conv::set_measured_plans(within_memory(recipe.batch_size, [&] { return autotune(recipe, console); }));
 
+  const SafetensorsFile resume = start.trainer->resume_file();
   start.folder.prepare();
   start.folder.remove_old_run();
   start.folder.remove_temporary_files();
   start.folder.write_config(kept);
   // From here on the run can be resumed, even if it is killed before its first epoch ends.
-  start.folder.write(RunFolder::resume_name, start.trainer->resume_file());
+  start.folder.write(RunFolder::resume_name, resume);
   return start;
 }
 
@@ -368,7 +374,7 @@ int train(const TrainOptions& options, std::FILE* people, std::FILE* machines) {
   Console console(people);
   const Outcome outcome = options.seeds.empty() ? run_once(options, console) : run_series(options, console);
   if (options.json) {
-    std::fprintf(machines, "%s\n", outcome.json.dump().c_str());
+    std::fprintf(machines, "%s\n", json_line(outcome.json).c_str());
     std::fflush(machines);
   }
   return outcome.exit_code;

@@ -54,6 +54,13 @@ TEST_CASE("convert --to static writes a plain ResNet, the same bytes whatever th
   CHECK(read_text(trained.folder.file("again.safetensors")) == read_text(file));
 }
 
+TEST_CASE("convert tells of a file whose name is not UTF-8") {
+  const Trained trained;
+  const Outcome outcome = run(trained.convert("folded", "mod\xE8le") + Words{"--json"});
+  REQUIRE(outcome.exit_code == 0);
+  CHECK(nlohmann::json::parse(outcome.out).at("out") == trained.folder.file("mod\uFFFDle"));
+}
+
 TEST_CASE("convert --to folded is exact, and what it writes is read like any checkpoint") {
   const Trained trained;
   const Outcome outcome =

@@ -41,6 +41,41 @@ TEST_CASE("a new run replaces the run in its folder and leaves foreign files alo
   CHECK(read_text(folder.file("config.json")) == "{\"architectures\": [\"BertModel\"]}");
 }
 
+TEST_CASE("a path that config.json cannot hold is refused, and leaves the old run in the folder") {
+  const TemporaryFolder folder;
+  const std::string data = write_small_data(folder), run = folder.file("run");
+  TrainOptions options = small_options(data, run);
+  options.max_steps = 1;
+  REQUIRE(train_quietly(options) == 0);
+  const std::string before = read_text(run + "/resume.safetensors");
+
+  const std::string latin = folder.file("donn\xE9");
+  std::filesystem::copy(data, latin);
+  TrainOptions other = options;
+  other.recipe.data = latin;
+  CHECK_THAT(message_of<Error>([&] { train_quietly(other); }),
+             StartsWith("[run] " + latin + ": expected a path in UTF-8"));
+  other.recipe.data = data;
+  other.recipe.init = folder.file("mod\xE8le");
+  std::filesystem::copy(run + "/last.safetensors", other.recipe.init);
+  CHECK_THAT(message_of<Error>([&] { train_quietly(other); }),
+             StartsWith("[run] " + other.recipe.init + ": expected a path in UTF-8"));
+  CHECK(read_text(run + "/resume.safetensors") == before);
+  CHECK(std::filesystem::exists(run + "/metrics.jsonl"));
+
+  // Its own folder may have any name.
+  options.out = folder.file("mod\xE8le-1");
+  options.json = true;
+  const TextFile people, machines;
+  REQUIRE(train(options, people.stream(), machines.stream()) == 0);
+  CHECK(nlohmann::json::parse(machines.text()).at("run") == folder.file("mod\uFFFDle-1"));
+}
+
+TEST_CASE("trying a folder leaves nothing that the next run would not remove") {
+  CHECK_THAT(message_of<Error>([] { expect_writable("run", "/proc/config.json"); }),
+             StartsWith("[run] /proc/config.json.tmp-"));
+}
+
 TEST_CASE("an --out that is no folder is refused before training") {
   const TemporaryFolder folder;
   const std::string data = write_small_data(folder);
