@@ -24,12 +24,9 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
-/// Kernels take the temperature as f32: there it must be neither 0 nor infinite.
 std::optional<double> temperature(std::string_view text) {
   const std::optional<double> value = number<double>(text);
-  const bool usable =
-      value && *value >= std::numeric_limits<float>::min() && *value <= std::numeric_limits<float>::max();
-  return usable ? value : std::nullopt;
+  return value && is_temperature(*value) ? value : std::nullopt;
 }
 
 /// Shortest decimal text that reads back as `value`.
@@ -59,6 +56,10 @@ std::optional<TemperatureShape> shape_named(std::string_view text) {
 }
 
 }  // namespace
+
+bool is_temperature(double value) {
+  return value >= std::numeric_limits<float>::min() && value <= std::numeric_limits<float>::max();
+}
 
 std::string_view name_of(TemperatureShape shape) {
   switch (shape) {

@@ -17,6 +17,9 @@ double cosine_learning_rate(double base, std::int64_t epoch, std::int64_t epochs
 /// base · factor^m, m being the number of `milestones` (epochs, in any order) that `epoch` has reached.
 double step_learning_rate(double base, std::int64_t epoch, const std::vector<std::int64_t>& milestones, double factor);
 
+/// Whether kernels can compute with it: they take it as f32, where it must be neither 0 nor infinite.
+bool is_temperature(double value);
+
 using kernels::TemperatureShape;
 
 /// Temperature of the attentions: from `start` to `end` over the first `epochs` epochs, then `end`; constant if
@@ -33,8 +36,7 @@ struct TemperatureSchedule {
 std::string_view name_of(TemperatureShape shape);
 
 /// "30:1:10" (from 30 to 1 over 10 epochs, linear), "30:1:10:cosine" or "4" (constant). @throws UsageError
-/// `[temperature] expected ...` for anything else, and for a temperature that f32 does not hold as a finite number
-/// above 0.
+/// `[temperature] expected ...` for anything else, and for a temperature that is none (is_temperature).
 TemperatureSchedule parse_temperature(std::string_view text);
 
 /// The text that parse_temperature turns into the same schedule, bit for bit.

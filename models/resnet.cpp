@@ -1,6 +1,7 @@
 #include "models/resnet.h"
 
 #include "engine/files.h"
+#include "engine/schedule.h"
 #include "models/block.h"
 
 namespace omniconv {
@@ -161,7 +162,7 @@ Graph Model::graph(std::int64_t height, std::int64_t width) const {
 }
 
 void Model::set_temperature(double value) const {
-  expect(value > 0 && value < 1e30, "temperature", "expected a finite temperature above 0, got ", value);
+  expect(is_temperature(value), "temperature", "expected a finite temperature above 0, got ", value);
   temperature.copy_from_host(&value);
 }
 

@@ -130,6 +130,7 @@ struct Model {
   /// depend on the seed and on nothing else.
   Model(const ModelConfig& config, std::uint64_t seed, DType precision = DType::f32);
 
+  /// @throws Error unless is_temperature(value).
   void set_temperature(double value) const;
   /// Number of training batches before the coming one: what dropout draws by, so that no two batches draw the same.
   void set_step(std::int64_t value) const;

@@ -89,6 +89,11 @@ TEST_CASE("temperature options read and print the same schedule") {
   }
 }
 
+TEST_CASE("a temperature is what f32 holds as a finite number above 0") {
+  for (const double value : {2e-38, 1.0, 1e20, 3.4e38}) CHECK(is_temperature(value));
+  for (const double value : {0.0, -1.0, 1e-39, 3.5e38, HUGE_VAL, std::nan("")}) CHECK_FALSE(is_temperature(value));
+}
+
 TEST_CASE("impossible temperatures are refused as wrong usage") {
   for (const std::string text : {"",
                                  "0",
