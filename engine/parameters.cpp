@@ -85,7 +85,7 @@ Variable ParameterStore::add_counter(const std::string& name) {
   return position->second;
 }
 
-void ParameterStore::allocate() {
+void ParameterStore::lay_out() {
   std::int64_t parameters = 0, buffers = 0;
   for (Entry& entry : entries_) {
     std::int64_t& end = entry.trained ? parameters : buffers;
@@ -105,6 +105,13 @@ void ParameterStore::allocate() {
       return entry.trained && arena.defined() ? arena.view(entry.first, shape) : Tensor();
     };
     entry.variable.bind(value, beside(gradients_), beside(rounded_));
+  }
+}
+
+void ParameterStore::allocate() {
+  lay_out();
+  for (const Entry& entry : entries_) {
+    const Tensor& value = entry.variable.value();
     std::vector<double> drawn(static_cast<std::size_t>(value.count()), entry.initializer.constant);
     if (entry.initializer.deviation > 0) {
       const std::uint64_t stream = stream_of(entry.spec.name);
@@ -114,6 +121,12 @@ void ParameterStore::allocate() {
     write_values(value, drawn);
   }
   round_values();
+}
+
+void ParameterStore::allocate(const std::map<std::string, HostTensor>& tensors, const std::string& source) {
+  check_state(tensors, source);
+  lay_out();
+  load_state(tensors, source);
 }
 
 void ParameterStore::round_values() const {
@@ -202,7 +215,7 @@ std::map<std::string, HostTensor> ParameterStore::state_of(const Tensor& arena) 
   return tensors;
 }
 
-void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) {
+void ParameterStore::check_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) const {
   std::vector<std::string> missing, unknown, misshapen, mistyped;
   for (const Entry& entry : entries_) {
     const auto found = tensors.find(entry.spec.name);
@@ -220,20 +233,21 @@ void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors
                                     std::pair("of another shape", &misshapen), std::pair("of another type", &mistyped)})
     if (!names->empty()) found += concat(found.empty() ? "" : "; ", kind, ": ", first_few(*names));
   expect(found.empty(), "checkpoint", source, ": expected the tensors of this model, got ", found);
+  for (const auto& [name, variable] : counters_)
+    if (const auto counter = tensors.find(name); counter != tensors.end())
+      expect(element_count(counter->second.shape) == 1, "checkpoint", source, ": expected ", name,
+             " to be a scalar, got shape ", counter->second.shape);
+}
 
-  // All values are converted before the first is taken over.
-  std::vector<std::vector<double>> values;
-  for (const Entry& entry : entries_) values.push_back(from_file(entry, tensors.at(entry.spec.name)));
+void ParameterStore::load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) {
+  check_state(tensors, source);
+  for (const Entry& entry : entries_)
+    write_values(entry.variable.value(), from_file(entry, tensors.at(entry.spec.name)));
   std::vector<std::int64_t> counts;
   for (const auto& [name, variable] : counters_) {
-    counts.push_back(0);
     const auto found = tensors.find(name);
-    if (found == tensors.end()) continue;
-    expect(element_count(found->second.shape) == 1, "checkpoint", source, ": expected ", name,
-           " to be a scalar, got shape ", found->second.shape);
-    counts.back() = counter_value(found->second, name);
+    counts.push_back(found == tensors.end() ? 0 : counter_value(found->second, name));
   }
-  for (std::size_t i = 0; i < entries_.size(); ++i) write_values(entries_[i].variable.value(), values[i]);
   counts_.copy_from_host(counts.data());
   round_values();
 }
@@ -243,8 +257,9 @@ void ParameterStore::load_state_of(const Tensor& arena, const std::map<std::stri
   for (const Entry& entry : entries_) {
     if (!entry.trained) continue;
     const auto found = tensors.find(entry.spec.name);
-    expect(found != tensors.end() && same_up_to_scalars(found->second.shape, entry.spec.file_shape), "checkpoint",
-           source, ": expected optimizer state for ", entry.spec.name);
+    expect(found != tensors.end() && same_up_to_scalars(found->second.shape, entry.spec.file_shape) &&
+               is_floating(found->second.dtype),
+           "checkpoint", source, ": expected optimizer state for ", entry.spec.name);
   }
   for (const Entry& entry : entries_)
     if (entry.trained)

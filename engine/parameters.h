@@ -49,6 +49,8 @@ class ParameterStore {
 
   /// Lays everything out in arenas and draws the initial values. Called once, after all declarations.
   void allocate();
+  /// The same with load_state() in place of initial values; nothing is laid out before check_state().
+  void allocate(const std::map<std::string, HostTensor>& tensors, const std::string& source);
 
   /// Type of the activations, and of the weights that convolutions read.
   DType precision() const { return precision_; }
@@ -93,16 +95,22 @@ class ParameterStore {
   /// An arena laid out like values() (the optimizer's velocity), as files hold it.
   std::map<std::string, HostTensor> state_of(const Tensor& arena) const;
 
-  /// Takes the state over. Any floating type is converted; counters may be absent; scalars may be [] or [1].
-  /// @throws Error `[checkpoint] ...` naming `source` and the first few missing, unknown or misshapen tensors; then
-  /// nothing has changed.
+  /// Whether `tensors` can be the state; known before allocate(). Any floating type is; counters may be absent; scalars
+  /// may be [] or [1]. @throws Error `[checkpoint] ...` naming `source` and the first few missing, unknown or misshapen
+  /// tensors.
+  void check_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) const;
+  /// Takes the state over. @throws Error as check_state(); then nothing has changed.
   void load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source);
+  /// Takes over an arena laid out like values(), out of `tensors`, which may hold more. @throws Error `[checkpoint] ...`
+  /// naming `source` and the first tensor that is missing, of another shape or no floating type; then nothing has
+  /// changed.
   void load_state_of(const Tensor& arena, const std::map<std::string, HostTensor>& tensors,
                      const std::string& source) const;
 
  private:
   Variable declare(ParameterSpec spec, Initializer initializer, bool trained);
   HostTensor to_file(const Entry& entry, const Tensor& value) const;
+  void lay_out();
   std::vector<double> from_file(const Entry& entry, const HostTensor& tensor) const;
   void write_values(const Tensor& target, const std::vector<double>& values) const;
 

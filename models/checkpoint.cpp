@@ -43,10 +43,10 @@ SafetensorsFile model_file(const Model& model, double temperature) {
 
 LoadedModel load_model(const std::string& path, DType precision) {
   const Checkpoint checkpoint = read_checkpoint(path);
-  LoadedModel loaded{std::make_unique<Model>(checkpoint.config, 0, precision),
+  const std::string source =
+      concat(path, " (looks like ", checkpoint.config.model, " of width ", checkpoint.config.width, ")");
+  LoadedModel loaded{std::make_unique<Model>(checkpoint.config, checkpoint.file.tensors, source, precision),
                      stored_temperature(checkpoint.file, path)};
-  loaded.model->store.load_state(checkpoint.file.tensors, concat(path, " (looks like ", checkpoint.config.model,
-                                                                 " of width ", checkpoint.config.width, ")"));
   loaded.model->set_temperature(loaded.temperature);
   return loaded;
 }

@@ -48,8 +48,7 @@ std::unique_ptr<Model> fold(const Model& model) {
   }
   ModelConfig config = model.config;
   config.folded = true;
-  auto folded = std::make_unique<Model>(config, 0, model.store.precision());
-  folded->store.load_state(state, "folded model");
+  auto folded = std::make_unique<Model>(config, state, "folded model", model.store.precision());
   folded->temperature.copy_from(model.temperature);
   return folded;
 }

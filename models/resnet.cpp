@@ -142,12 +142,15 @@ Cost ResNet::cost(std::int64_t height, std::int64_t width) const {
 }
 
 Model::Model(const ModelConfig& config, std::uint64_t seed, DType precision)
-    : config(checked(config)),
-      store(precision, seed),
-      net(config, store),
-      temperature(Tensor::zeros({1}, DType::f64)),
-      step(Tensor::zeros({1}, DType::i64)) {
+    : config(checked(config)), store(precision, seed), net(config, store) {
   store.allocate();
+  set_temperature(1);
+}
+
+Model::Model(const ModelConfig& config, const std::map<std::string, HostTensor>& state, const std::string& source,
+             DType precision)
+    : config(checked(config)), store(precision, 0), net(config, store) {
+  store.allocate(state, source);
   set_temperature(1);
 }
 

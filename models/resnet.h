@@ -123,12 +123,16 @@ struct Model {
   ModelConfig config;
   ParameterStore store;
   ResNet net;
-  Tensor temperature;  ///< f64 [1] on the device
-  Tensor step;         ///< i64 [1] on the device
+  Tensor temperature = Tensor::zeros({1}, DType::f64);  ///< on the device
+  Tensor step = Tensor::zeros({1}, DType::i64);         ///< on the device
 
   /// `precision` is the type of its activations (f32, f64, bf16, f16). @throws UsageError as check(). Initial values
   /// depend on the seed and on nothing else.
   Model(const ModelConfig& config, std::uint64_t seed, DType precision = DType::f32);
+  /// With the state of a file in place of initial values. @throws Error as ParameterStore::load_state(), before memory
+  /// is asked for: what a few bytes of a file claim costs none.
+  Model(const ModelConfig& config, const std::map<std::string, HostTensor>& state, const std::string& source,
+        DType precision);
 
   /// @throws Error unless is_temperature(value).
   void set_temperature(double value) const;

@@ -1,12 +1,17 @@
 // The nets: parameter counts, names and shapes of the article, gradients through a whole net, checkpoints.
+#include "engine/allocator.h"
+#include "engine/schedule.h"
 #include "models/block.h"
+#include "models/checkpoint.h"
 
 #include "tests/autograd_check.h"
+#include "tests/temporary_folder.h"
 
 namespace omniconv {
 namespace {
 
 using test::ContainsSubstring;
+using test::TemporaryFolder;
 using test::uniform_tensor;
 
 /// A net that is declared and not allocated: enough to count.
@@ -326,6 +331,39 @@ TEST_CASE("foreign states are refused, naming the first few tensors", "[models]"
                     ContainsSubstring("expected a number as dropout in the metadata, got \"half\""));
   CHECK_THROWS_WITH(config_from_file(before, {{"image_size", "1e9"}}, "FILE"), ContainsSubstring("image_size"));
   CHECK_THROWS_WITH(config_from_file(before, {{"dropout", "nan"}}, "FILE"), ContainsSubstring("a dropout in [0, 1)"));
+}
+
+TEST_CASE("what a file claims costs no memory before its tensors were compared", "[models]") {
+  // One tensor makes it a model of eight times its width.
+  SafetensorsFile file = model_file(Model({.model = "resnet18", .width = 8, .kernels = 1}, 0), 1);
+  file.tensors["conv1.weight"] = make_host_tensor(std::vector<float>(64 * 3 * 9), {64, 3, 3, 3});
+  const TemporaryFolder folder;
+  write_safetensors(folder.file("model"), file);
+  reset_peak_memory();
+  const std::size_t before = memory_statistics().peak_bytes;
+  CHECK_THROWS_WITH(load_model(folder.file("model"), DType::f32),
+                    ContainsSubstring("(looks like resnet18 of width 64): expected the tensors of this model"));
+  CHECK(memory_statistics().peak_bytes - before < 1'000'000);
+}
+
+TEST_CASE("an arena is loaded whole or not at all", "[models]") {
+  const Model model({.model = "resnet18", .width = 8, .kernels = 1}, 0);
+  const Tensor arena = Tensor::zeros(model.store.values().shape(), DType::f32);
+  auto tensors = model.store.state_of(model.store.values());
+  model.store.load_state_of(arena, tensors, "FILE");
+  CHECK(arena.to_doubles() == model.store.values().to_doubles());
+  const Tensor untouched = Tensor::zeros(model.store.values().shape(), DType::f32);
+  tensors["fc.bias"] = make_host_tensor(std::vector<std::int32_t>(10), {10});
+  CHECK_THROWS_WITH(model.store.load_state_of(untouched, tensors, "FILE"),
+                    ContainsSubstring("[checkpoint] FILE: expected optimizer state for fc.bias"));
+  for (const double value : untouched.to_doubles()) REQUIRE(value == 0);
+}
+
+TEST_CASE("a model takes every temperature that an option can name", "[models]") {
+  const Model model({.model = "od_resnet18", .width = 8, .kernels = 1}, 0);
+  for (const char* text : {"3.4e38", "2e-38"}) model.set_temperature(parse_temperature(text).end);
+  for (const double value : {0.0, 1e-39, 1e39})
+    CHECK_THROWS_WITH(model.set_temperature(value), ContainsSubstring("expected a finite temperature above 0"));
 }
 
 TEST_CASE("impossible configurations are usage errors", "[models]") {
