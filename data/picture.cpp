@@ -118,6 +118,7 @@ struct Axis {
       const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(std::floor(center - reach)));
       const auto last = std::min(from, static_cast<std::int64_t>(std::ceil(center + reach)));
       Target target{first, {}};
+      target.weights.reserve(static_cast<std::size_t>(last - first));
       double sum = 0;
       for (std::int64_t j = first; j < last; ++j) {
         target.weights.push_back(std::max(0.0, 1 - std::abs(static_cast<double>(j) + 0.5 - center) / reach));
@@ -178,28 +179,33 @@ std::string encode_png(const Picture& picture) {
 
 std::vector<std::uint8_t> resize_to_planes(const Picture& picture, std::int64_t extent) {
   const Axis rows(picture.height, extent), columns(picture.width, extent);
-  // Rows first narrowed, [height, extent, 3], then summed.
-  std::vector<double> narrow(static_cast<std::size_t>(picture.height * extent * channels));
-  for (std::int64_t y = 0; y < picture.height; ++y)
+  // A row of the picture at a time is narrowed, [extent, 3], and added to those rows of the result that it is part of:
+  // a picture may be a million rows high.
+  std::vector<double> narrow(static_cast<std::size_t>(extent * channels));
+  std::vector<double> sums(static_cast<std::size_t>(extent * extent * channels));
+  for (std::int64_t y = 0; y < picture.height; ++y) {
+    std::fill(narrow.begin(), narrow.end(), 0.0);
     for (std::int64_t x = 0; x < extent; ++x) {
       const Axis::Target& target = columns.targets[static_cast<std::size_t>(x)];
       const std::uint8_t* source = picture.pixels.data() + (y * picture.width + target.first) * channels;
-      double* sums = narrow.data() + (y * extent + x) * channels;
+      double* pixel = narrow.data() + x * channels;
       for (const double weight : target.weights)
-        for (std::int64_t c = 0; c < channels; ++c) sums[c] += weight * *source++;
+        for (std::int64_t c = 0; c < channels; ++c) pixel[c] += weight * *source++;
     }
-  std::vector<std::uint8_t> planes(static_cast<std::size_t>(channels * extent * extent));
-  for (std::int64_t c = 0; c < channels; ++c)
-    for (std::int64_t y = 0; y < extent; ++y)
-      for (std::int64_t x = 0; x < extent; ++x) {
-        const Axis::Target& target = rows.targets[static_cast<std::size_t>(y)];
-        double sum = 0;
-        for (std::size_t j = 0; j < target.weights.size(); ++j)
-          sum += target.weights[j] *
-                 narrow[static_cast<std::size_t>(((target.first + static_cast<std::int64_t>(j)) * extent + x) * channels + c)];
-        planes[static_cast<std::size_t>((c * extent + y) * extent + x)] =
-            static_cast<std::uint8_t>(std::clamp(std::lround(sum), 0L, 255L));
-      }
+    for (std::int64_t row = 0; row < extent; ++row) {
+      const Axis::Target& target = rows.targets[static_cast<std::size_t>(row)];
+      const std::int64_t j = y - target.first;
+      if (j < 0 || j >= static_cast<std::int64_t>(target.weights.size())) continue;
+      const double weight = target.weights[static_cast<std::size_t>(j)];
+      double* sum = sums.data() + row * extent * channels;
+      for (const double value : narrow) *sum++ += weight * value;
+    }
+  }
+  std::vector<std::uint8_t> planes(sums.size());
+  for (std::int64_t i = 0; i < extent * extent; ++i)
+    for (std::int64_t c = 0; c < channels; ++c)
+      planes[static_cast<std::size_t>(c * extent * extent + i)] = static_cast<std::uint8_t>(
+          std::clamp(std::lround(sums[static_cast<std::size_t>(i * channels + c)]), 0L, 255L));
   return planes;
 }
 

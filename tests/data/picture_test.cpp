@@ -2,6 +2,7 @@
 #include "data/picture.h"
 
 #include <stb/stb_image_write.h>
+#include <sys/resource.h>
 
 #include <string>
 
@@ -122,6 +123,18 @@ TEST_CASE("resizing keeps a picture of the right size, flat colours, and the mea
     REQUIRE(value > 80);
     REQUIRE(value < 120);
   }
+}
+
+TEST_CASE("resizing a picture of many rows takes no more memory than a few of them") {
+  const auto peak = [] {
+    struct rusage usage {};
+    ::getrusage(RUSAGE_SELF, &usage);
+    return std::int64_t{usage.ru_maxrss} * 1024;
+  };
+  const Picture tall{2'000'000, 1, std::vector<std::uint8_t>(6'000'000, 77)};
+  const std::int64_t before = peak();
+  CHECK(resize_to_planes(tall, 32) == std::vector<std::uint8_t>(3 * 32 * 32, 77));
+  CHECK(peak() - before < 200'000'000);
 }
 
 TEST_CASE("enlarging interpolates linearly between the centers of pixels") {
