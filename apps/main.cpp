@@ -1,6 +1,11 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <system_error>
 
 #include "apps/commands.h"
 #include "apps/training/text.h"
@@ -16,6 +21,21 @@ void print_error(const std::string& message) {
   std::fprintf(stderr, "omniconv: %s\n", omniconv::one_line(message).c_str());
 }
 
+/// Where stdout is closed, the next file that is opened would take its number, and all that is printed. Writing to what
+/// takes it here fails.
+void occupy_standard_descriptors() {
+  int descriptor = 0;
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO) descriptor = ::open("/dev/null", O_RDONLY);
+  if (descriptor >= 0) ::close(descriptor);
+}
+
+/// @throws Error if anything that was printed is lost, on a full disk for instance.
+void expect_printed() {
+  const int error = std::fflush(stdout) == 0 ? 0 : errno;
+  omniconv::expect(error == 0 && std::ferror(stdout) == 0, "stdout", "expected to write the result, got: ",
+                   error == 0 ? "only a part was written" : std::generic_category().message(error));
+}
+
 /// "omniconv train", where that is what was called.
 std::string called_command(const CLI::App& program) {
   const auto chosen = program.get_subcommands();
@@ -25,6 +45,7 @@ std::string called_command(const CLI::App& program) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_descriptors();
   int exit_code = 0;
   CLI::App program("Trains and evaluates networks with omni-dimensional dynamic convolution (ODConv).", "omniconv");
   try {
@@ -43,10 +64,13 @@ int main(int argc, char** argv) {
     omniconv::add_pack(program, exit_code);
     omniconv::add_synth(program, exit_code);
     omniconv::add_completion(program, exit_code);
-    program.parse(argc, argv);
+    try {
+      program.parse(argc, argv);
+    } catch (const CLI::Success& asked_for_help) {
+      exit_code = program.exit(asked_for_help);
+    }
+    expect_printed();
     return exit_code;
-  } catch (const CLI::Success& asked_for_help) {
-    return program.exit(asked_for_help);
   } catch (const CLI::ParseError& error) {
     print_error(omniconv::concat("[options] ", error.what(), " (see ", called_command(program), " --help)"));
     return usage_failure;

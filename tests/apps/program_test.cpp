@@ -270,6 +270,29 @@ TEST_CASE("inspect and bench know the official form") {
   CHECK_THAT(timed.err, ContainsSubstring("batch 2 of 64x64"));
 }
 
+TEST_CASE("a result that cannot be written is an error, and no file takes the place of a closed stdout") {
+  const TemporaryFolder folder;
+  const auto error_of = [&](const std::string& words, const std::string& target) {
+    const std::string command =
+        concat(OMNICONV_PROGRAM, ' ', words, " 2>", folder.file("err"), " >", target);
+    INFO(command);
+    const int status = std::system(command.c_str());
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 1);
+    return read_text(folder.file("err"));
+  };
+  for (const char* words : {"inspect --model resnet18 --kernels 1 --json", "completion bash", "train --help", "--version"})
+    CHECK_THAT(error_of(words, "/dev/full"), StartsWith("omniconv: [stdout] expected to write the result, got: "));
+  CHECK_THAT(error_of("completion bash", "&-"), StartsWith("omniconv: [stdout] expected to write the result, got: "));
+
+  const std::string data = write_small_data(folder), out = folder.file("run");
+  std::string train = "--log-steps";
+  for (const std::string& word : small_train(data, out)) train = word == "train" ? word + ' ' + train : train + ' ' + word;
+  CHECK_THAT(error_of(train, "&-"), ContainsSubstring("[stdout]"));
+  CHECK(json_lines(read_text(out + "/steps.jsonl")).size() == 6);
+  CHECK(run({"eval", "--checkpoint", out + "/last.safetensors", "--data", data}).exit_code == 0);
+}
+
 TEST_CASE("synth writes a data set and says what to do with it") {
   const TemporaryFolder folder;
   const Outcome outcome = run({"synth", "--out", folder.file("set"), "--train", "10", "--test", "5"});
