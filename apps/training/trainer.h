@@ -142,6 +142,7 @@ struct StoredRun {
 
   std::int64_t total_steps() const { return steps_per_epoch * recipe.epochs; }
 };
+/// @throws Error naming `source` for a file that is no run's, and for a recipe or a position that no run has.
 StoredRun stored_run(const SafetensorsFile& file, const std::string& source);
 
 }  // namespace omniconv

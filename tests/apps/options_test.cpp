@@ -68,6 +68,13 @@ TEST_CASE("JSON that is no recipe is refused with the file's name and the reason
     json["epochs"] = wrong;
     CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a"); }), StartsWith("[config] a: expected"));
   }
+  json = to_json(Recipe{});
+  json["lr_schedule"] = "step";
+  json["lr_milestones"] = {100, 150.5};
+  CHECK_THAT(message_of<Error>([&] { recipe_from_json(json, "a"); }),
+             ContainsSubstring("another type of value for lr_milestones, got [100,150.5]"));
+  json["lr_milestones"] = {100, 150};
+  CHECK(recipe_from_json(json, "a").lr_milestones == std::vector<std::int64_t>{100, 150});
 }
 
 TEST_CASE("a usual recipe and an unusual one are accepted") {

@@ -151,6 +151,13 @@ TEST_CASE("what is no run cannot be resumed") {
   CHECK_THAT(message(folder.path().string()), ContainsSubstring("got one without resume.safetensors"));
   write_safetensors(folder.file("resume.safetensors"), {});
   CHECK_THAT(message(folder.path().string()), ContainsSubstring("got a file without recipe in its metadata"));
+  for (const auto& [steps, state] : {std::pair("0", R"({"step": 0, "steps_per_epoch": 0, "data": ""})"),
+                                     {"4000000000", R"({"step": 0, "steps_per_epoch": 4000000000, "data": ""})"}}) {
+    write_safetensors(folder.file("resume.safetensors"),
+                      {{}, {{"recipe", to_json(Recipe{}).dump()}, {"state", state}}});
+    CHECK_THAT(message(folder.path().string()),
+               ContainsSubstring(concat("expected a position within the run, got step 0 of 200 epochs of ", steps)));
+  }
 
   const std::string run = folder.file("run");
   TrainOptions options = small_options(write_small_data(folder), run);
