@@ -35,7 +35,7 @@ struct Start {
   std::vector<EpochMetrics> history;
 };
 
-/// A path that still means the same when a run is resumed from elsewhere.
+/// A path that still means the same when a run is resumed from elsewhere. @throws Error if config.json cannot hold it.
 std::string lasting_path(const std::string& path) {
   std::error_code error;
   const fs::path absolute = fs::absolute(path, error);
@@ -309,13 +309,19 @@ Outcome run_once(TrainOptions options, Console& console, const std::optional<Rec
   return outcome;
 }
 
+/// The folder of a series; that of a new one without --out is named after its model, which a file may name.
+std::string series_folder(TrainOptions options) {
+  if (!options.resume.empty()) return options.resume;
+  if (!options.out.empty()) return options.out;
+  apply_configuration(options, nullptr);
+  return new_run_folder(options.recipe.model.model);
+}
+
 /// The runs of a series, one behind the other, each in a folder of its own; those that are there already go on.
 Outcome run_series(const TrainOptions& options, Console& console) {
   check_series(options);
   const bool resuming = !options.resume.empty();
-  const std::string series = resuming               ? options.resume
-                             : !options.out.empty() ? options.out
-                                                    : new_run_folder(options.recipe.model.model);
+  const std::string series = series_folder(options);
   for (const std::string& path : options.compare) read_accuracies(path);  // faults of theirs are better found now
   Outcome outcome;
   outcome.json["runs"] = nlohmann::ordered_json::array();

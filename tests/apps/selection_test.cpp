@@ -186,6 +186,31 @@ TEST_CASE("a series whose weights or options come from files goes on as its own 
   CHECK_FALSE(std::filesystem::exists(folder.file("a/seed-5")));
 }
 
+/// Makes a folder the one that relative paths begin in, as long as it lives.
+class InFolder {
+ public:
+  explicit InFolder(const std::filesystem::path& path) : before_(std::filesystem::current_path()) {
+    std::filesystem::current_path(path);
+  }
+  ~InFolder() { std::filesystem::current_path(before_); }
+
+ private:
+  std::filesystem::path before_;
+};
+
+TEST_CASE("a series without --out is named after the model that it trains, wherever that was named") {
+  const TemporaryFolder folder;
+  TrainOptions options = small_options(write_small_data(folder), "");
+  options.config = folder.file("model.json");
+  write_text(options.config, R"({"model": "resnet18"})");
+  options.given.clear();
+  options.recipe.epochs = 1;
+  options.seeds = {7};
+  const InFolder in(folder.path());
+  REQUIRE(train_quietly(options) == 0);
+  CHECK(std::filesystem::exists("runs/resnet18-1/seed-7/last.safetensors"));
+}
+
 TEST_CASE("config.json of a run repeats it, and options are stronger than the file, the file than a preset") {
   const TemporaryFolder folder;
   TrainOptions options = small_options(write_small_data(folder), folder.file("a"));
