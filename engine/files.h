@@ -35,7 +35,8 @@ class InputFile {
 std::string read_text(std::string_view where, const std::string& path);
 
 /// Replaces the file at `path` by `parts`, one behind the other: written to a temporary name in the same folder,
-/// flushed to disk, renamed, the folder flushed. On failure the temporary file is removed, the old file is as it was.
+/// flushed to disk, renamed, the folder flushed. On failure the temporary file is removed, the old file is as it was;
+/// only where the folder cannot be flushed the new one is in its place, and may not outlast a power failure.
 /// @throws Error `[where] PATH: expected to write N bytes, got ...` with the system's reason.
 void write_file(std::string_view where, const std::string& path, std::span<const std::span<const std::byte>> parts);
 /// The same for one piece of text or bytes.

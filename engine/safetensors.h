@@ -35,7 +35,7 @@ SafetensorsFile parse_safetensors(std::span<const std::byte> content, const std:
 std::vector<std::byte> format_safetensors(const SafetensorsFile& file);
 
 /// Writes format_safetensors(file) in place of the file at `path`, all or nothing (write_file of engine/files.h).
-/// @throws Error naming path and reason; then the old file is as it was and no temporary file is left.
+/// @throws Error as format_safetensors and write_file do; no temporary file is left.
 void write_safetensors(const std::string& path, const SafetensorsFile& file);
 
 }  // namespace omniconv

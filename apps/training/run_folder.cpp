@@ -141,7 +141,7 @@ void expect_writable(std::string_view where, const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   expect(folder.empty() || fs::is_directory(folder, ignored), where, path,
          ": expected a file in a folder that exists, got no folder ", folder.string(), ": create it");
-  const std::string probe = concat(path, ".probe-", ::getpid());
+  const std::string probe = concat(path, ".tmp-probe-", ::getpid());  // so remove_temporary_files() finds it
   write_file(where, probe, "");
   std::error_code error;
   fs::remove(probe, error);
