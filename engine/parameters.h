@@ -101,9 +101,9 @@ class ParameterStore {
   void check_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) const;
   /// Takes the state over. @throws Error as check_state(); then nothing has changed.
   void load_state(const std::map<std::string, HostTensor>& tensors, const std::string& source);
-  /// Takes over an arena laid out like values(), out of `tensors`, which may hold more. @throws Error `[checkpoint] ...`
-  /// naming `source` and the first tensor that is missing, of another shape or no floating type; then nothing has
-  /// changed.
+  /// Takes over an arena laid out like values(), out of `tensors`, which may hold more.
+  /// @throws Error `[checkpoint] ...` naming `source` and the first tensor that is missing, of another shape or no
+  /// floating type; then nothing has changed.
   void load_state_of(const Tensor& arena, const std::map<std::string, HostTensor>& tensors,
                      const std::string& source) const;
 

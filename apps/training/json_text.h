@@ -12,8 +12,8 @@ inline std::string json_line(const nlohmann::ordered_json& json) {
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-/// `text` as JSON; where it is none, or nested more deeply than any file of ours, a discarded value, which is neither an
-/// object nor a list nor anything else. The library parses any depth, but writes and compares by recursion.
+/// `text` as JSON; where it is none, or nested more deeply than any file of ours, a discarded value, which is neither
+/// an object nor a list nor anything else. The library parses any depth, but writes and compares by recursion.
 template <class Json = nlohmann::json>
 Json parse_json(std::string_view text) {
   constexpr int deepest = 16;

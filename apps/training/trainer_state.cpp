@@ -115,9 +115,10 @@ StoredRun stored_run(const SafetensorsFile& file, const std::string& source) {
     fail(where, source, ": expected the state of a run, got: ", error.what());
   }
   constexpr std::int64_t most_steps = std::numeric_limits<std::int32_t>::max();  // images are numbered by i32
-  expect(run.steps_per_epoch >= 1 && run.steps_per_epoch <= most_steps && run.finished_steps >= 0 && run.finished_steps <= run.total_steps(), where, source,
-         ": expected a position within the run, got step ", run.finished_steps, " of ", run.recipe.epochs,
-         " epochs of ", run.steps_per_epoch);
+  expect(run.steps_per_epoch >= 1 && run.steps_per_epoch <= most_steps && run.finished_steps >= 0 &&
+             run.finished_steps <= run.total_steps(),
+         where, source, ": expected a position within the run, got step ", run.finished_steps, " of ",
+         run.recipe.epochs, " epochs of ", run.steps_per_epoch);
   return run;
 }
 

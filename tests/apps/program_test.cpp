@@ -281,13 +281,14 @@ TEST_CASE("a result that cannot be written is an error, and no file takes the pl
     CHECK(WEXITSTATUS(status) == 1);
     return read_text(folder.file("err"));
   };
-  for (const char* words : {"inspect --model resnet18 --kernels 1 --json", "completion bash", "train --help", "--version"})
+  for (const char* words :
+       {"inspect --model resnet18 --kernels 1 --json", "completion bash", "train --help", "--version"})
     CHECK_THAT(error_of(words, "/dev/full"), StartsWith("omniconv: [stdout] expected to write the result, got: "));
   CHECK_THAT(error_of("completion bash", "&-"), StartsWith("omniconv: [stdout] expected to write the result, got: "));
 
   const std::string data = write_small_data(folder), out = folder.file("run");
-  std::string train = "--log-steps";
-  for (const std::string& word : small_train(data, out)) train = word == "train" ? word + ' ' + train : train + ' ' + word;
+  std::string train;
+  for (const std::string& word : small_train(data, out) + Words{"--log-steps"}) train += word + ' ';
   CHECK_THAT(error_of(train, "&-"), ContainsSubstring("[stdout]"));
   CHECK(json_lines(read_text(out + "/steps.jsonl")).size() == 6);
   CHECK(run({"eval", "--checkpoint", out + "/last.safetensors", "--data", data}).exit_code == 0);
