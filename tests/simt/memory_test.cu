@@ -10,6 +10,8 @@
 namespace omniconv::simt::test {
 namespace {
 
+using omniconv::test::ContainsSubstring;
+
 // Two dynamic and three static arrays, two of them of the same type and size, all of which must lie apart.
 OMNI_KERNEL void use_many_arrays(int n, int* out) {
   SharedMemory shared;
@@ -229,12 +231,11 @@ OMNI_KERNEL void take_twice() {
 }
 
 TEST_CASE("two static arrays that would be one on a GPU are refused", "[simt]") {
-  using Catch::Matchers::Contains;
-  CHECK_THAT(
-      error_of([] { launch(take_twice, {1}, {1}, 0, test_stream); }),
-      Contains("[shared] expected shared_array()s of the same type and size to have different tags, got those at "
-               "memory_test.cu:") &&
-          Contains(" and memory_test.cu:"));
+  CHECK_THAT(error_of([] { launch(take_twice, {1}, {1}, 0, test_stream); }),
+             ContainsSubstring(
+                 "[shared] expected shared_array()s of the same type and size to have different tags, got those at "
+                 "memory_test.cu:") &&
+                 ContainsSubstring(" and memory_test.cu:"));
 }
 
 TEST_CASE("shared memory beyond the limits is refused", "[simt]") {
@@ -341,7 +342,7 @@ TEST_CASE("the address sanitizer sees an index out of a shared array", "[simt]")
           CHECK(report == "");
           CHECK(status == 0);
         } else {
-          CHECK_THAT(report, Catch::Matchers::Contains("AddressSanitizer: use-after-poison"));
+          CHECK_THAT(report, ContainsSubstring("AddressSanitizer: use-after-poison"));
           CHECK(status != 0);
         }
       }

@@ -8,6 +8,8 @@
 namespace omniconv::simt::test {
 namespace {
 
+using omniconv::test::ContainsSubstring;
+
 constexpr int pitch = 24;  // elements between rows in shared memory: an odd multiple of 16 bytes
 
 // Lane l names row (l · 5) % 32 of a table in shared memory.
@@ -169,7 +171,6 @@ OMNI_KERNEL void multiply_zeros(int leaver) {
 }
 
 TEST_CASE("a warp's matrix operations refuse what is undefined on a GPU", "[simt]") {
-  using Catch::Matchers::Contains;
   const auto error = [](auto kernel, unsigned block, auto... arguments) {
     return error_of([=] { launch(kernel, {1}, {block}, 0, test_stream, arguments...); });
   };
@@ -183,8 +184,8 @@ TEST_CASE("a warp's matrix operations refuse what is undefined on a GPU", "[simt
   CHECK(error(multiply_zeros, 64, -1) == "");
   CHECK(error(multiply_zeros, 40, -1) == "[mma_m16n8k16] expected to read lanes of a warp of 8 threads, got lane 8");
   CHECK_THAT(error(multiply_zeros, 64, 35),
-             Contains("[mma_m16n8k16] expected all lanes of warp 1 at tensor_core_test.cu:") &&
-                 Contains("got lane 3 that has returned"));
+             ContainsSubstring("[mma_m16n8k16] expected all lanes of warp 1 at tensor_core_test.cu:") &&
+                 ContainsSubstring("got lane 3 that has returned"));
 }
 
 // The rows are on their way when the matrix is loaded: too early, or in time.
