@@ -41,6 +41,7 @@ struct Operand {
 
 template <class T>
 struct AttentionProblem {
+  std::uint64_t seed = 1;  // of the next values; first, since the initialisers below draw
   AttentionCase c;
   kernels::OdAttentionShape shape;
   Operand<T> pool, trunk, gamma, beta, running_mean, running_var;
@@ -70,9 +71,7 @@ struct AttentionProblem {
   }
 
  private:
-  std::uint64_t seed_ = 1;
-
-  std::vector<T> random(std::int64_t count) { return uniform_values<T>(count, seed_++); }
+  std::vector<T> random(std::int64_t count) { return uniform_values<T>(count, seed++); }
   static std::vector<T> with_offset(std::vector<T> values, const AttentionCase& c) {
     // All samples far from zero on the same side: the mean of the trunk is large, its variance is not.
     for (T& value : values) value += static_cast<T>(c.offset);
