@@ -38,7 +38,8 @@ omniconv_nvcc() {
   command -v nvcc || { [ -x /usr/local/cuda/bin/nvcc ] && echo /usr/local/cuda/bin/nvcc; } || true
 }
 
-# omniconv_build PRESET [CMAKE OPTIONS]: configures and builds build/PRESET: all of it, or OMNICONV_TARGET.
+# omniconv_build PRESET [CMAKE OPTIONS]: configures and builds build/PRESET: all of it, or OMNICONV_TARGET. With
+# OMNICONV_WERROR=on a warning is an error: other compilers than ours may have others.
 omniconv_build() {
   local preset=$1
   shift
@@ -46,6 +47,6 @@ omniconv_build() {
     CUDACXX=$(omniconv_nvcc)
     export CUDACXX
   fi
-  cmake --preset "$preset" "$@" >/dev/null
+  cmake --preset "$preset" -DCMAKE_COMPILE_WARNING_AS_ERROR="${OMNICONV_WERROR:-off}" "$@" >/dev/null
   cmake --build --preset "$preset" --target "${OMNICONV_TARGET:-all}"
 }
