@@ -3,6 +3,7 @@
 // A build has one device (`cpu` or `cuda`); device_cpu.cpp or device_cuda.cpp implements this header.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -42,6 +43,10 @@ void copy_on_device(void* target, const void* source, std::size_t bytes, Stream 
 /// Sets `bytes` bytes to zero in stream order.
 void fill_zero(void* target, std::size_t bytes, Stream stream);
 
+/// Queues a pause on the main stream, in which the host runs ahead: what is queued next runs without waiting for it. On
+/// the CPU, where the host is the device, nothing.
+void delay_device(std::chrono::milliseconds pause);
+
 /// Work that is queued in one piece, as often as wanted: a CUDA graph, or on the CPU the list of its launches.
 class RecordedWork {
  public:
@@ -66,9 +71,13 @@ void refuse_in_recording(const char* what);
 /// Bytes that the device could still give; nothing where its memory is the host's.
 std::optional<std::size_t> free_device_bytes();
 
-/// Raw device memory, aligned to 256 bytes; nullptr when there is none left. Used by the allocator only.
-void* device_malloc(std::size_t bytes) noexcept;
+/// Raw device memory, aligned to 256 bytes; nullptr when there is none left. Used by the allocator only. @throws Error
+/// for what else the device reports, such as the fault of an earlier kernel.
+void* device_malloc(std::size_t bytes);
 void device_free(void* memory) noexcept;
+
+/// Memory of the host that the device copies to and from by itself: pinned on CUDA. @throws Error if there is none left.
+std::shared_ptr<std::byte> allocate_host(std::size_t bytes);
 
 /// A moment in the device's queue, for timing.
 class Event {

@@ -1,7 +1,9 @@
 #include <cuda_runtime.h>
 #include <omp.h>
 
+#include <cstdint>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "engine/check_cuda.h"
@@ -122,6 +124,14 @@ void fill_zero(void* target, std::size_t bytes, Stream stream) {
   OMNICONV_CHECK_CUDA(cudaMemsetAsync(target, 0, bytes, handle_of(stream)));
 }
 
+void delay_device(std::chrono::milliseconds pause) {
+  const auto wait = [](void* milliseconds) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(reinterpret_cast<std::intptr_t>(milliseconds)));
+  };
+  OMNICONV_CHECK_CUDA(
+      cudaLaunchHostFunc(handle_of(main_stream()), wait, reinterpret_cast<void*>(std::intptr_t{pause.count()})));
+}
+
 struct RecordedWork::State {
   State() = default;
   ~State() {
@@ -159,16 +169,27 @@ void RecordedWork::queue() const {
 
 // cudaMalloc, not its stream-ordered sibling: blocks stay with the allocator, and taking one while a graph is being
 // captured must not become a part of the graph.
-void* device_malloc(std::size_t bytes) noexcept {
+void* device_malloc(std::size_t bytes) {
   void* memory = nullptr;
-  if (cudaMalloc(&memory, bytes) == cudaSuccess) return memory;
-  cudaGetLastError();  // or the next kernel launch would report the lack of memory
-  return nullptr;
+  const cudaError_t status = cudaMalloc(&memory, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // or the next kernel launch would report the lack of memory
+    return nullptr;
+  }
+  OMNICONV_CHECK_CUDA(status);
+  return memory;
 }
 
 // cudaFree waits for work that may still use the memory.
 void device_free(void* memory) noexcept {
   if (cudaFree(memory) != cudaSuccess) cudaGetLastError();
+}
+
+std::shared_ptr<std::byte> allocate_host(std::size_t bytes) {
+  require_device();
+  void* memory = nullptr;
+  OMNICONV_CHECK_CUDA(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault));
+  return {static_cast<std::byte*>(memory), [](std::byte* pinned) { cudaFreeHost(pinned); }};
 }
 
 struct Event::State {

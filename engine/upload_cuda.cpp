@@ -39,31 +39,15 @@ class Mark {
   cudaEvent_t event_ = nullptr;
 };
 
-/// Memory of the host that the device reads by itself.
-class PinnedMemory {
- public:
-  explicit PinnedMemory(std::size_t bytes) {
-    OMNICONV_CHECK_CUDA(cudaHostAlloc(&memory_, bytes, cudaHostAllocDefault));
-  }
-  ~PinnedMemory() { cudaFreeHost(memory_); }
-  PinnedMemory(const PinnedMemory&) = delete;
-  PinnedMemory& operator=(const PinnedMemory&) = delete;
-
-  std::byte* data() const { return static_cast<std::byte*>(memory_); }
-
- private:
-  void* memory_ = nullptr;
-};
-
 }  // namespace
 
 struct UploadSlot::State {
   // The allocator's blocks are safe in the order of the main stream: work queued there may still use this one.
-  explicit State(std::size_t most_bytes) : host(most_bytes), device(allocate(most_bytes)) { unused.set(main_handle()); }
+  explicit State(std::size_t most_bytes) : host(allocate_host(most_bytes)), device(allocate(most_bytes)) { unused.set(main_handle()); }
   // Likewise, whoever gets the block next must not meet a copy of ours in it.
   ~State() { sent.wait(); }
 
-  PinnedMemory host;
+  std::shared_ptr<std::byte> host;
   std::shared_ptr<void> device;
   std::size_t sent_bytes = 0;
   Mark sent;    // in the copy stream: the host's memory may be written, the device's be read
@@ -75,14 +59,14 @@ UploadSlot::~UploadSlot() = default;
 
 std::byte* UploadSlot::host_memory() const {
   OMNICONV_CHECK_CUDA(state_->sent.wait());
-  return state_->host.data();
+  return state_->host.get();
 }
 
 void UploadSlot::send(std::size_t bytes) const {
   const cudaStream_t stream = copy_stream();
   state_->unused.hold(stream);
   OMNICONV_CHECK_CUDA(
-      cudaMemcpyAsync(state_->device.get(), state_->host.data(), bytes, cudaMemcpyHostToDevice, stream));
+      cudaMemcpyAsync(state_->device.get(), state_->host.get(), bytes, cudaMemcpyHostToDevice, stream));
   state_->sent.set(stream);
   state_->sent_bytes = bytes;
 }

@@ -175,7 +175,8 @@ class Plan {
  public:
   /// The plan for a shape, made at the first call.
   static Plan& get(const ConvShape& shape, cudnnHandle_t handle) {
-    static std::map<ConvShape, Plan> plans;
+    // Never destroyed: cuDNN may be gone before objects in static storage are.
+    static auto& plans = *new std::map<ConvShape, Plan>;
     const auto found = plans.find(shape);
     return found != plans.end() ? found->second : plans.emplace(shape, Plan(shape, handle)).first->second;
   }

@@ -3,8 +3,13 @@
 #include "kernels/error.h"
 
 #if OMNICONV_CUDA
+#include <cxxabi.h>
+
+#include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <string>
 #include <tuple>
 #include <utility>
 #else
@@ -45,10 +50,31 @@ void check_launch(Dim3 grid, Dim3 block, std::size_t shared_bytes) {
 
 #if OMNICONV_CUDA
 
+namespace {
+
+std::string name_of(const void* kernel) {
+  const char* name = nullptr;
+#if CUDART_VERSION >= 12030
+  if (cudaFuncGetName(&name, kernel) != cudaSuccess) cudaGetLastError();
+#endif
+  if (name == nullptr) return "a kernel";
+  const std::unique_ptr<char, decltype(&std::free)> readable(abi::__cxa_demangle(name, nullptr, nullptr, nullptr),
+                                                             &std::free);
+  return readable ? readable.get() : name;
+}
+
+}  // namespace
+
 void check_cuda(cudaError_t status, const char* where) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // or the next call that asks would report this error again
   fail(where, "CUDA: ", cudaGetErrorString(status));
+}
+
+void check_launched(cudaError_t status, const void* kernel) {
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  fail("launch", name_of(kernel), ": CUDA: ", cudaGetErrorString(status));
 }
 
 void allow_shared_bytes(const void* kernel, std::size_t shared_bytes) {

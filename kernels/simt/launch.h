@@ -28,6 +28,8 @@ void check_launch(Dim3 grid, Dim3 block, std::size_t shared_bytes);
 void allow_shared_bytes(const void* kernel, std::size_t shared_bytes);
 /// Throws Error with CUDA's text unless all is well.
 void check_cuda(cudaError_t status, const char* where);
+/// The same for a launch, naming the kernel; the fault may be that of one launched before.
+void check_launched(cudaError_t status, const void* kernel);
 #else
 void run_blocks(const Launch& launch);
 #endif
@@ -50,13 +52,14 @@ void launch(void (*kernel)(Parameters...), Dim3 grid, Dim3 block, std::size_t sh
   detail::check_launch(grid, block, shared_bytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #if OMNICONV_CUDA
-  if (shared_bytes > 0) detail::allow_shared_bytes(reinterpret_cast<const void*>(kernel), shared_bytes);
+  const void* const address = reinterpret_cast<const void*>(kernel);
+  if (shared_bytes > 0) detail::allow_shared_bytes(address, shared_bytes);
   cudaLaunchConfig_t config = {};
   config.gridDim = {grid.x, grid.y, grid.z};
   config.blockDim = {block.x, block.y, block.z};
   config.dynamicSmemBytes = shared_bytes;
   config.stream = static_cast<cudaStream_t>(stream.handle);
-  detail::check_cuda(cudaLaunchKernelEx(&config, kernel, arguments...), "launch");
+  detail::check_launched(cudaLaunchKernelEx(&config, kernel, arguments...), address);
 #else
   if (Recording* const recording = Recording::in_progress())
     return recording->add([=] { launch(kernel, grid, block, shared_bytes, stream, arguments...); });

@@ -64,7 +64,7 @@ void launch_phases(void (*kernel)(Phases, Parameters...), int count, std::int64_
   config.stream = static_cast<cudaStream_t>(stream.handle);
   config.attrs = &cooperative;
   config.numAttrs = 1;
-  detail::check_cuda(cudaLaunchKernelEx(&config, kernel, Phases{0, count}, arguments...), "launch");
+  detail::check_launched(cudaLaunchKernelEx(&config, kernel, Phases{0, count}, arguments...), address);
 #else
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, detail::resident_blocks));
   for (int phase = 0; phase < count; ++phase)

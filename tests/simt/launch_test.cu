@@ -114,6 +114,9 @@ TEST_CASE("what CUDA refuses comes back with its text", ON_DEVICE) {
   detail::check_cuda(cudaStreamDestroy(stream), "test");
   CHECK_THAT(error_of([] { detail::check_cuda(cudaErrorInvalidConfiguration, "launch"); }),
              Catch::Matchers::Equals("[launch] CUDA: invalid configuration argument"));
+  const auto* const kernel = reinterpret_cast<const void*>(&set_to_one);
+  CHECK_THAT(error_of([=] { detail::check_launched(cudaErrorInvalidConfiguration, kernel); }),
+             omniconv::test::ContainsSubstring(": CUDA: invalid configuration argument"));
 }
 
 #else
