@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -46,8 +47,8 @@ using Pool = std::shared_ptr<MemoryPool::Blocks>;
 class Allocator {
  public:
   std::shared_ptr<void> take(std::size_t bytes) {
-    const std::size_t size = rounded_size(bytes);
     std::lock_guard lock(mutex_);
+    const std::size_t size = caching_ ? rounded_size(bytes) : std::max<std::size_t>(bytes, 1);
     void* memory = pool_ ? pop(pool_->free, size) : nullptr;
     if (memory == nullptr) memory = take_outside_of_pools(bytes, size);
     if (pool_) ++pool_->held;
@@ -81,6 +82,17 @@ class Allocator {
   MemoryStatistics statistics() {
     std::lock_guard lock(mutex_);
     return statistics_;
+  }
+
+  void set_caching(bool on) {
+    std::lock_guard lock(mutex_);
+    caching_ = on;
+    if (!on) release_cached();
+  }
+
+  bool caching() {
+    std::lock_guard lock(mutex_);
+    return caching_;
   }
 
   void reset_peak() {
@@ -118,6 +130,7 @@ class Allocator {
 
   void cache(void* memory, std::size_t size) {
     statistics_.in_use_bytes -= size;
+    if (!caching_) return device_free(memory);
     statistics_.cached_bytes += size;
     free_[size].push_back(memory);
   }
@@ -131,6 +144,7 @@ class Allocator {
   }
 
   std::mutex mutex_;
+  bool caching_ = std::getenv("OMNICONV_NO_MEMORY_CACHING") == nullptr;
   FreeBlocks free_;
   Pool pool_;  // that memory is taken from now
   MemoryStatistics statistics_;
@@ -175,5 +189,9 @@ MemoryStatistics memory_statistics() { return allocator().statistics(); }
 void reset_peak_memory() { allocator().reset_peak(); }
 
 void release_cached_memory() { allocator().release(); }
+
+void set_memory_caching(bool on) { allocator().set_caching(on); }
+
+bool memory_caching() { return allocator().caching(); }
 
 }  // namespace omniconv

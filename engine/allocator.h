@@ -70,4 +70,10 @@ void reset_peak_memory();
 /// Returns the cached blocks to the device.
 void release_cached_memory();
 
+/// Whether freed blocks are kept, and sizes rounded up so that more requests share them. Without, every block is as large
+/// as was asked for and goes back at once (but for those of a MemoryPool), so that sanitizers see what reaches beyond its
+/// end or its life. At first it is on, unless the environment has OMNICONV_NO_MEMORY_CACHING.
+void set_memory_caching(bool on);
+bool memory_caching();
+
 }  // namespace omniconv

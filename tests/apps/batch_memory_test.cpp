@@ -1,12 +1,14 @@
 #include "apps/training/batch_memory.h"
 
 #include "tests/catch.h"
+#include "tests/memory_caching.h"
 #include "tests/temporary_folder.h"
 
 namespace omniconv::test {
 namespace {
 
 TEST_CASE("a batch that does not fit names the memory and the batch size to try") {
+  const WithMemoryCaching caching(true);
   { const auto cached = allocate(3000); }
   const auto refused = [](std::int64_t batch_size) {
     return message_of<OutOfMemory>([&] { within_memory(batch_size, [] { allocate(std::size_t{1} << 60); }); });

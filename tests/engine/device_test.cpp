@@ -10,6 +10,7 @@
 #include "engine/allocator.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
+#include "tests/memory_caching.h"
 
 #if OMNICONV_CUDA
 #include "engine/check_cuda.h"
@@ -135,6 +136,7 @@ TEST_CASE("events lie in the order of the work", ON_DEVICE) {
 }
 
 TEST_CASE("a freed block is handed out again", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
   release_cached_memory();
   auto block = allocate(10000);
   void* const address = block.get();
@@ -183,9 +185,24 @@ TEST_CASE("the peak is the most that was in use at once", ON_DEVICE) {
 }
 
 TEST_CASE("cached memory goes back to the device", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
   { const auto block = allocate(5000); }
   CHECK(memory_statistics().cached_bytes >= 5000);
   release_cached_memory();
+  CHECK(memory_statistics().cached_bytes == 0);
+}
+
+TEST_CASE("without caching a block is as large as asked for and goes back at once", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
+  { const auto cached = allocate(5000); }
+  const std::size_t before = memory_statistics().in_use_bytes;
+  {
+    const WithMemoryCaching without(false);
+    CHECK(memory_statistics().cached_bytes == 0);
+    const auto block = allocate(5001);
+    CHECK(memory_statistics().in_use_bytes == before + 5001);
+  }
+  CHECK(memory_statistics().in_use_bytes == before);
   CHECK(memory_statistics().cached_bytes == 0);
 }
 

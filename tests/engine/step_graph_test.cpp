@@ -7,6 +7,7 @@
 #include "engine/tensor.h"
 #include "kernels/averages.h"
 #include "tests/catch.h"
+#include "tests/memory_caching.h"
 #include "tests/with_step_graphs.h"
 
 #if OMNICONV_CUDA
@@ -67,6 +68,7 @@ TEST_CASE("an event that was never recorded is not waited for", ON_DEVICE) {
 }
 
 TEST_CASE("a pool's memory is nobody else's while the pool lives, and everybody's afterwards", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
   release_cached_memory();
   const MemoryStatistics before = memory_statistics();
   void* address = nullptr;
