@@ -169,6 +169,9 @@ void bench(const BenchCall& call) {
   console.print(text("speed     %10.1f images/s", images_per_second));
   console.print(text("memory    %10.1f MiB of tensors at most", static_cast<double>(peak_bytes) / mebibyte));
   console.print(text("resident  %10.1f MiB at most", static_cast<double>(peak_rss_bytes) / mebibyte));
+  const bool recorded = step_graphs() && steps.graph_refusal().empty();
+  if (step_graphs())
+    console.print("queued as " + (recorded ? "one CUDA graph each" : "single kernels: " + steps.graph_refusal()));
   std::vector<LayerRow> layers;
   if (call.layers) {
     layers = record_layers(model, step_in_parts, recorded_steps);
@@ -187,7 +190,8 @@ void bench(const BenchCall& call) {
                                  {"width", recipe.model.width},     {"image_size", recipe.model.image_size},
                                  {"batch_size", recipe.batch_size}, {"precision", call.precision},
                                  {"step_seconds", seconds},         {"images_per_second", images_per_second},
-                                 {"peak_bytes", peak_bytes},        {"peak_rss_bytes", peak_rss_bytes}};
+                                 {"peak_bytes", peak_bytes},        {"peak_rss_bytes", peak_rss_bytes},
+                                 {"cuda_graph", recorded}};
   if (call.layers) json["layers"] = layers_json(layers, step_seconds);
   if (call.ablate) {
     json["ablation"] = ablation_json(ablations);

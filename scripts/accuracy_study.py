@@ -2,7 +2,8 @@
 """Trains od_resnet18 (K = 4) and its static twin with the article's recipe, the same seeds for both, and writes the
 curves: FILE.csv with a line per run and epoch, FILE.svg with the test accuracies, and a table to standard output.
 
-What is finished already is kept, so that a study that was stopped goes on. Needs python3-matplotlib for the picture."""
+The twins take turns, and all is written anew after each run, so that a study that is cut off leaves pairs. What is
+finished already is kept: a study that was stopped goes on. Needs python3-matplotlib for the picture."""
 
 import argparse
 import csv
@@ -21,6 +22,7 @@ def parse_arguments():
     parser.add_argument("--data", required=True, metavar="DIR", help="CIFAR-10's binary version")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", default="0,1,2", help="of both models (default: %(default)s)")
+    parser.add_argument("--precision", default="bf16", help="default: %(default)s, which tensor cores take")
     parser.add_argument("--out", type=Path, default=Path("runs/accuracy-study"), metavar="DIR", help="run folders")
     parser.add_argument("--write", type=Path, default=Path("docs/accuracy"), metavar="FILE", help="without its ending")
     parser.add_argument("--omniconv", default="build/cuda/omniconv", metavar="PROGRAM")
@@ -28,15 +30,17 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def train(arguments, model):
-    """The run folders of a model's series."""
-    out = arguments.out / model
-    command = [arguments.omniconv, "train", "--data", arguments.data, "--recipe", "article", *MODELS[model],
-               "--epochs", str(arguments.epochs), "--seeds", arguments.seeds, *arguments.options]
-    command += ["--resume", str(out)] if out.exists() else ["--out", str(out)]
+def train(arguments, model, seed):
+    """The folder of a finished run, or None if it failed."""
+    folder = arguments.out / model / f"seed-{seed}"
+    command = [arguments.omniconv, "train", "--data", arguments.data, "--no-report"]
+    if (folder / "resume.safetensors").exists():
+        command += ["--resume", str(folder)]
+    else:
+        command += ["--out", str(folder), "--recipe", "article", *MODELS[model], "--epochs", str(arguments.epochs),
+                    "--seed", str(seed), "--precision", arguments.precision, *arguments.options]
     print(" ".join(command), file=sys.stderr)
-    subprocess.run(command, check=True, stdout=sys.stderr)
-    return sorted(out.glob("seed-*"), key=lambda folder: int(folder.name.removeprefix("seed-")))
+    return folder if subprocess.run(command, stdout=sys.stderr).returncode == 0 else None
 
 
 def curves_of(folder):
@@ -80,21 +84,29 @@ def print_table(curves):
         speed = statistics.median(epoch["images_per_second"] for epoch in epochs)
         print(f"| {model} | {seed} | {end['test_accuracy']:.4f} | {best:.4f} | {end['train_loss']:.4f} | {speed:.0f} |")
     dynamic, static = MODELS
-    gains = [last[dynamic, seed] - last[static, seed] for model, seed in curves if model == dynamic]
-    print(f"\n{dynamic} minus {static}, seed by seed: {', '.join(f'{100 * gain:+.2f}' for gain in gains)} points; "
-          f"mean {100 * statistics.mean(gains):+.2f}")
+    gains = [last[dynamic, seed] - last[static, seed] for model, seed in last if model == dynamic and (static, seed) in last]
+    if gains:
+        print(f"\n{dynamic} minus {static}, seed by seed: {', '.join(f'{100 * gain:+.2f}' for gain in gains)} points; "
+              f"mean {100 * statistics.mean(gains):+.2f}")
 
 
 def main():
     arguments = parse_arguments()
-    curves = {}
-    for model in MODELS:
-        for folder in train(arguments, model):
-            curves[model, int(folder.name.removeprefix("seed-"))] = curves_of(folder)
+    curves, failed = {}, []
     arguments.write.parent.mkdir(parents=True, exist_ok=True)
-    write_csv(arguments.write.with_suffix(".csv"), curves)
-    print_table(curves)
-    write_picture(arguments.write.with_suffix(".svg"), curves)
+    for seed in map(int, arguments.seeds.split(",")):
+        for model in MODELS:
+            folder = train(arguments, model, seed)
+            if folder is None:
+                failed.append(f"{model}, seed {seed}")
+                continue
+            curves[model, seed] = curves_of(folder)
+            write_csv(arguments.write.with_suffix(".csv"), curves)
+            write_picture(arguments.write.with_suffix(".svg"), curves)
+    if curves:
+        print_table(curves)
+    if failed:
+        sys.exit(f"failed: {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ import sys
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 
 import pytorch_peer as peer
 
-FORMS = ("eager", "unfold", "channels_last", "compile")
-PROGRAMS = {"cpu": ("eager", "unfold", "omniconv"), "cuda": (*FORMS, "omniconv")}
+PROGRAMS = {"cpu": ("omniconv", "eager", "unfold"), "cuda": ("omniconv", "channels_last", "compile", "eager", "unfold")}
 STEPS = {"cpu": (2, 3), "cuda": (50, 200)}  # that warm up a process, and that count
 
 
@@ -73,10 +73,12 @@ DEFAULT_CASES = {
 
 @dataclass
 class Figures:
-    """All measurements of one program on one case."""
+    """All measurements of one program on one case; none of one that failed."""
 
     step_seconds: list[float] = field(default_factory=list)
     peak_bytes: int = 0
+    failed: bool = False
+    remark: str = ""
 
     def milliseconds(self, share: float) -> float:
         """The step that this share of all steps is no slower than."""
@@ -146,20 +148,31 @@ def command(case: Case, program: str, options: argparse.Namespace) -> list[str]:
 
 def measure(case: Case, program: str, options: argparse.Namespace, figures: Figures) -> None:
     """Runs a fresh process and adds what it measured."""
-    measured, resident_bytes = peer.run_fresh(command(case, program, options))
+    measured, resident_bytes = peer.run_fresh(command(case, program, options), options.limit)
     figures.step_seconds += measured["step_seconds"][options.warm_up:]
+    if program == "omniconv" and options.device == "cuda" and not measured["cuda_graph"]:
+        figures.remark = " (without CUDA graphs)"
     peak_bytes = resident_bytes if options.device == "cpu" else measured["peak_bytes"]
     figures.peak_bytes = max(figures.peak_bytes, peak_bytes)
 
 
 def measure_all(cases: list[Case], options: argparse.Namespace) -> Results:
+    """What one program fails at, or takes too long for, does not keep the others from being measured."""
     runs = [(case, program) for case in cases for program in options.programs if case.has(program)]
     results: Results = {run: Figures() for run in runs}
     for number in range(options.rounds):
         for case, program in runs:
+            if results[case, program].failed:
+                continue
             print(f"round {number + 1} of {options.rounds}: {case.model} K={case.kernels} width {case.width} "
                   f"batch {case.batch_size}, {program}", file=sys.stderr)
-            measure(case, program, options, results[case, program])
+            try:
+                measure(case, program, options, results[case, program])
+            except peer.Failed as failure:
+                results[case, program] = Figures(failed=True)
+                print(failure, file=sys.stderr)
+            if options.write:
+                options.write.write_text(table(results) + "\n")
     return results
 
 
@@ -170,13 +183,19 @@ def table(results: Results) -> str:
     """Markdown; ratios are blank where the other side was not measured."""
     lines = ["| model | K | width | batch | program | step, ms | 5 % | 95 % | images/s | omniconv is | of its static twin | peak MiB | omniconv's memory |",
              "|---|---|---|---|---|---|---|---|---|---|---|---|---|"]
+    measured = {run: figures for run, figures in results.items() if figures.step_seconds}
     for (case, program), figures in results.items():
+        name = [case.model, case.kernels, case.width, case.batch_size,
+                (program if program == "omniconv" else f"PyTorch, {program}") + figures.remark]
+        if figures.failed:
+            lines.append("| " + " | ".join(map(str, [*name, "failed"])) + " |" * 8)
+        if not figures.step_seconds:
+            continue
         speed = figures.images_per_second(case.batch_size)
-        ours = results.get((case, "omniconv")) if program != "omniconv" else None
-        twin = results.get((case.twin, "eager" if program == "unfold" else program)) if case.dynamic else None
+        ours = measured.get((case, "omniconv")) if program != "omniconv" else None
+        twin = measured.get((case.twin, "eager" if program == "unfold" else program)) if case.dynamic else None
         cells = [
-            case.model, case.kernels, case.width, case.batch_size,
-            program if program == "omniconv" else f"PyTorch, {program}",
+            *name,
             f"{1000 * statistics.median(figures.step_seconds):.2f}",
             f"{figures.milliseconds(0.05):.2f}",
             f"{figures.milliseconds(0.95):.2f}",
@@ -198,6 +217,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS["cuda"], help="default: by device")
     parser.add_argument("--steps", type=int, help="timed per process (default: 3 on a CPU, 200 on a GPU)")
     parser.add_argument("--warm-up", type=int, help="steps before them (default: 2 on a CPU, 50 on a GPU)")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="for each process, which is stopped then")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the table so far, after each process")
     options = parser.parse_args()
     warm_up, steps = STEPS[options.device]
     options.warm_up = warm_up if options.warm_up is None else options.warm_up
@@ -215,7 +236,10 @@ def main() -> None:
         return
     peer.probe(options.threads, options.device)
     names = options.cases or DEFAULT_CASES[options.device]
-    print(table(measure_all([CASES[name] for name in names], options)))
+    results = measure_all([CASES[name] for name in names], options)
+    print(table(results))
+    if any(figures.failed for figures in results.values()):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Callable
@@ -30,16 +31,25 @@ def worker_command(script: str, job: dict) -> list[str]:
     return [sys.executable, script, "--worker", json.dumps(job)]
 
 
-def run_fresh(words: list[str]) -> tuple[object, int]:
-    """Runs a process to its end: the JSON that it prints, and its peak resident memory in bytes."""
+class Failed(Exception):
+    """A process that did not do what it was started for; says what it complained of."""
+
+
+def run_fresh(words: list[str], limit: float | None = None) -> tuple[object, int]:
+    """Runs a process to its end, which must come within `limit` seconds: the JSON that it prints, and its peak resident
+    memory in bytes."""
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=complaints)
+        timer = threading.Timer(limit or 0, process.kill)
+        if limit:
+            timer.start()
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
+        timer.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             complaints.seek(0)
-            raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}\n{complaints.read().decode()}")
+            raise Failed(f"{' '.join(words)}: exit code {process.returncode}\n{complaints.read().decode()}")
     return json.loads(output), usage.ru_maxrss * 1024
 
 

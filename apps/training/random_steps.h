@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "apps/training/dataset.h"
 #include "apps/training/recipe.h"
@@ -20,6 +21,8 @@ class RandomSteps {
   void run();
   /// The same, each of its launches queued by itself, for those who look at them.
   void run_in_parts();
+  /// As StepGraphs has it.
+  const std::string& graph_refusal() const { return graphs_.refusal(); }
 
  private:
   void begin();
