@@ -1,6 +1,8 @@
 #include "engine/parameters.h"
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "engine/device.h"
@@ -26,7 +28,8 @@ std::uint64_t stream_of(const std::string& name) {
   return hash;
 }
 
-/// Visits (index here, index in the file) of a channels-last weight: [.., R·S, I] here and [.., I, R·S] there.
+/// Visits (index here, index in the file) of a channels-last weight, [.., R·S, I] here and [.., I, R·S] there, in the
+/// file's order.
 template <class Visit>
 void for_each_channels_last(const Shape& shape, const Visit& visit) {
   const std::size_t rank = shape.size();
@@ -34,8 +37,8 @@ void for_each_channels_last(const Shape& shape, const Visit& visit) {
   const std::int64_t taps = shape[rank - 2] * shape[rank - 3];
   const std::int64_t outer = element_count(shape) / std::max<std::int64_t>(1, inner * taps);
   for (std::int64_t o = 0; o < outer; ++o)
-    for (std::int64_t t = 0; t < taps; ++t)
-      for (std::int64_t i = 0; i < inner; ++i) visit((o * taps + t) * inner + i, (o * inner + i) * taps + t);
+    for (std::int64_t i = 0; i < inner; ++i)
+      for (std::int64_t t = 0; t < taps; ++t) visit((o * taps + t) * inner + i, (o * inner + i) * taps + t);
 }
 
 bool same_up_to_scalars(const Shape& a, const Shape& b) {
@@ -168,17 +171,21 @@ void ParameterStore::write_values(const Tensor& target, const std::vector<double
   target.copy_from_host(rounded.data());
 }
 
-HostTensor ParameterStore::to_file(const Entry& entry, const Tensor& value) const {
-  return dispatch("checkpoint", value.dtype(), [&](auto zero) {
-    auto values = value.to_host<decltype(zero)>();
-    if (entry.spec.channels_last) {
-      auto reordered = values;
+HostTensor ParameterStore::to_file(const Entry& entry, const HostCopy& arena) const {
+  return dispatch("checkpoint", arena.dtype(), [&](auto zero) {
+    using T = decltype(zero);
+    const std::int64_t count = element_count(entry.spec.shape);
+    const std::span<const T> values =
+        arena.values<T>().subspan(static_cast<std::size_t>(entry.first), static_cast<std::size_t>(count));
+    HostTensor tensor{arena.dtype(), entry.spec.file_shape, std::vector<std::byte>(values.size_bytes())};
+    T* const target = reinterpret_cast<T*>(tensor.bytes.data());
+    if (entry.spec.channels_last)
       for_each_channels_last(entry.spec.shape, [&](std::int64_t here, std::int64_t there) {
-        reordered[static_cast<std::size_t>(there)] = values[static_cast<std::size_t>(here)];
+        target[there] = values[static_cast<std::size_t>(here)];
       });
-      values.swap(reordered);
-    }
-    return make_host_tensor(values, entry.spec.file_shape);
+    else
+      std::ranges::copy(values, target);
+    return tensor;
   });
 }
 
@@ -199,20 +206,38 @@ std::map<std::string, ParameterStore::FileTensor> ParameterStore::layout() const
   return tensors;
 }
 
-std::map<std::string, HostTensor> ParameterStore::state() const {
+void ParameterStore::take(Snapshot& snapshot) const {
+  snapshot.values.take(values_);
+  snapshot.buffers.take(buffers_);
+  snapshot.counts.take(counts_);
+}
+
+std::map<std::string, HostTensor> ParameterStore::state(const Snapshot& snapshot) const {
   std::map<std::string, HostTensor> tensors;
-  for (const Entry& entry : entries_) tensors.emplace(entry.spec.name, to_file(entry, entry.variable.value()));
-  const auto counts = counts_.to_host<std::int64_t>();
-  auto count = counts.begin();
+  for (const Entry& entry : entries_)
+    tensors.emplace(entry.spec.name, to_file(entry, entry.trained ? snapshot.values : snapshot.buffers));
+  auto count = snapshot.counts.values<std::int64_t>().begin();
   for (const auto& [name, variable] : counters_) tensors.emplace(name, make_host_tensor(std::vector{*count++}, {}));
   return tensors;
 }
 
-std::map<std::string, HostTensor> ParameterStore::state_of(const Tensor& arena) const {
+std::map<std::string, HostTensor> ParameterStore::state() const {
+  Snapshot snapshot;
+  take(snapshot);
+  return state(snapshot);
+}
+
+std::map<std::string, HostTensor> ParameterStore::state_of(const HostCopy& arena) const {
   std::map<std::string, HostTensor> tensors;
   for (const Entry& entry : entries_)
-    if (entry.trained) tensors.emplace(entry.spec.name, to_file(entry, arena.view(entry.first, entry.spec.shape)));
+    if (entry.trained) tensors.emplace(entry.spec.name, to_file(entry, arena));
   return tensors;
+}
+
+std::map<std::string, HostTensor> ParameterStore::state_of(const Tensor& arena) const {
+  HostCopy copy;
+  copy.take(arena);
+  return state_of(copy);
 }
 
 void ParameterStore::check_state(const std::map<std::string, HostTensor>& tensors, const std::string& source) const {

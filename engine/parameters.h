@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/autograd.h"
+#include "engine/host_copy.h"
 #include "engine/host_tensor.h"
 
 namespace omniconv {
@@ -94,6 +95,13 @@ class ParameterStore {
   std::map<std::string, HostTensor> state() const;
   /// An arena laid out like values() (the optimizer's velocity), as files hold it.
   std::map<std::string, HostTensor> state_of(const Tensor& arena) const;
+  /// The same in two steps, of which the second is for any thread: copies of the values, and those as files hold them.
+  struct Snapshot {
+    HostCopy values, buffers, counts;
+  };
+  void take(Snapshot& snapshot) const;
+  std::map<std::string, HostTensor> state(const Snapshot& snapshot) const;
+  std::map<std::string, HostTensor> state_of(const HostCopy& arena) const;
 
   /// Whether `tensors` can be the state; known before allocate(). Any floating type is; counters may be absent; scalars
   /// may be [] or [1]. @throws Error `[checkpoint] ...` naming `source` and the first few missing, unknown or misshapen
@@ -109,7 +117,7 @@ class ParameterStore {
 
  private:
   Variable declare(ParameterSpec spec, Initializer initializer, bool trained);
-  HostTensor to_file(const Entry& entry, const Tensor& value) const;
+  HostTensor to_file(const Entry& entry, const HostCopy& arena) const;
   void lay_out();
   std::vector<double> from_file(const Entry& entry, const HostTensor& tensor) const;
   void write_values(const Tensor& target, const std::vector<double>& values) const;

@@ -33,12 +33,16 @@ Checkpoint read_checkpoint(const std::string& path) {
   return checkpoint;
 }
 
+std::map<std::string, std::string> model_metadata(const ModelConfig& config, double temperature) {
+  std::map<std::string, std::string> metadata = to_metadata(config);
+  metadata["format"] = "pt";  // names and layouts are PyTorch's
+  metadata["kind"] = "model";
+  metadata["temperature"] = exact_text(temperature);
+  return metadata;
+}
+
 SafetensorsFile model_file(const Model& model, double temperature) {
-  SafetensorsFile file{model.store.state(), to_metadata(model.config)};
-  file.metadata["format"] = "pt";  // names and layouts are PyTorch's
-  file.metadata["kind"] = "model";
-  file.metadata["temperature"] = exact_text(temperature);
-  return file;
+  return {model.store.state(), model_metadata(model.config, temperature)};
 }
 
 LoadedModel load_model(const std::string& path, DType precision) {

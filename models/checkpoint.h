@@ -1,6 +1,7 @@
 // A model as a file, and a model from a file.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,8 @@ namespace omniconv {
 /// What `last.safetensors` and `best.safetensors` hold: the model's state alone, with its configuration and the
 /// temperature it was evaluated at as metadata.
 SafetensorsFile model_file(const Model& model, double temperature);
+/// Its metadata alone.
+std::map<std::string, std::string> model_metadata(const ModelConfig& config, double temperature);
 
 struct LoadedModel {
   std::unique_ptr<Model> model;

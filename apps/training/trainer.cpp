@@ -14,6 +14,7 @@
 #include "engine/allocator.h"
 #include "kernels/elementwise.h"
 #include "kernels/training_step.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {
@@ -106,26 +107,49 @@ void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_step
   while (step_ < last_step && StopSignals::received() == 0) {
     train_epoch(last_step, log ? &*log : nullptr, console);
     if (StopSignals::received() != 0) console.print("Stopping: evaluating and saving (a second signal stops at once).");
+    finish_writing();
+    take(snapshot_);
     // What was trained at the temperature of the last step is evaluated at it, too.
     const double next_temperature = model_.temperature.to_doubles()[0];
     model_.set_temperature(temperature_);
     if (average_) average_->exchange();
     history.push_back(evaluate_epoch(console));
-    SafetensorsFile current = model_file(model_, temperature_);
-    if (stage_ != nullptr) current.metadata["stage"] = stage_->name;
-    // resume.safetensors comes last: until it is there, the run stands where it stood before, and goes on from there.
-    keep_best(folder, current, history.back().chosen_by());
+    BestFile best = choose_best(folder, history.back().chosen_by());
     if (validation_ && step_ == total_steps()) test_best(folder, history.back(), console);
+    snapshot_.rest = rest_of_state();
+    snapshot_.model_metadata = model_metadata(model_.config, temperature_);
+    if (stage_ != nullptr) snapshot_.model_metadata["stage"] = stage_->name;
+    writing_ = std::async(std::launch::async, [this, folder, best = std::move(best), history] {
+      write_files(folder, best, history);
+    });
     if (observer_ != nullptr) observer_->on_epoch(history.back(), model_, validation_ ? *validation_ : test_);
     if (average_) average_->exchange();
     model_.set_temperature(next_temperature);
-
-    folder.write(RunFolder::last_name, current);
-    folder.write_metrics(history);
-    folder.write(RunFolder::resume_name, resume_file());
     console.print(table_line(history.back(), model_.config.dynamic()));
-    if (step_ % steps_per_epoch() != 0) return;
+    if (step_ % steps_per_epoch() != 0) break;
   }
+  finish_writing();
+}
+
+/// By another thread, from snapshot_. resume.safetensors alone decides where a run stands: until it is there, the run
+/// stands where it stood before. It comes behind the files that it must not be without.
+void Trainer::write_files(const RunFolder& folder, const BestFile& best,
+                          const std::vector<EpochMetrics>& history) const {
+  std::map<std::string, HostTensor> weights = model_.store.state(snapshot_.weights);
+  const SafetensorsFile evaluated{snapshot_.averages ? model_.store.state(*snapshot_.averages) : weights,
+                                  snapshot_.model_metadata};
+  if (best.restored) folder.write(RunFolder::best_name, *best.restored);
+  if (best.is_current && !best.within_epoch) folder.write(RunFolder::best_name, evaluated);
+  folder.write(RunFolder::last_name, evaluated);
+  folder.write_metrics(history);
+  folder.write(RunFolder::resume_name, resume_file(snapshot_, std::move(weights)));
+  // The state knows what a stop within an epoch displaces: without it, the displaced one would be lost.
+  if (best.is_current && best.within_epoch) folder.write(RunFolder::best_name, evaluated);
+}
+
+/// @throws Error for what could not be written.
+void Trainer::finish_writing() {
+  if (writing_.valid()) writing_.get();
 }
 
 void Trainer::guard_temperature(const Tensor& loss) {
@@ -379,22 +403,18 @@ EpochMetrics Trainer::evaluate_epoch(Console& console) {
 
 /// best.safetensors is the best that was ever evaluated, a stop within an epoch included. But a run that goes on must
 /// choose as if it had not stopped: what such a stop displaces is kept in the run's state until the epoch ends.
-void Trainer::keep_best(const RunFolder& folder, const SafetensorsFile& current, double accuracy) {
+Trainer::BestFile Trainer::choose_best(const RunFolder& folder, double accuracy) {
   const bool whole_epoch = step_ % steps_per_epoch() == 0;
-  const bool better = !best_ || accuracy > best_->accuracy;
-  if (better) {
-    const std::string path = folder.file(RunFolder::best_name);
+  if (!best_ || accuracy > best_->accuracy) {
     if (whole_epoch) {
       best_ = {accuracy, step_};
       displaced_best_.reset();
     } else if (best_ && !displaced_best_) {
-      displaced_best_ = read_safetensors(path);
+      displaced_best_ = read_safetensors(folder.file(RunFolder::best_name));
     }
-    write_safetensors(path, current);
-  } else if (displaced_best_) {
-    folder.write(RunFolder::best_name, *displaced_best_);
-    displaced_best_.reset();
+    return {.is_current = true, .within_epoch = !whole_epoch, .restored = {}};
   }
+  return {.restored = std::exchange(displaced_best_, std::nullopt)};
 }
 
 }  // namespace omniconv

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <functional>
+#include <future>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -55,8 +57,10 @@ class Trainer {
   void set_observer(RunObserver* observer) { observer_ = observer; }
 
   /// Trains until `last_step` steps of the run are finished or a signal comes. After each epoch, and where it stops
-  /// within one, it evaluates and writes metrics and checkpoints; `history` are the metrics so far and grows.
-  /// @throws Error naming the step for a loss that is not finite; the files then are those of the epoch before.
+  /// within one, it evaluates and writes metrics and checkpoints, beside the training of the next epoch; all are written
+  /// when it returns. `history` are the metrics so far and grows.
+  /// @throws Error naming the step for a loss that is not finite, the files then are those of the epoch before; or for
+  /// files that could not be written, an epoch late.
   void run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,
            std::vector<EpochMetrics>& history);
 
@@ -68,6 +72,20 @@ class Trainer {
   struct Best {
     double accuracy;
     std::int64_t step;
+  };
+  /// All that the files of a moment are made of, in memory of the host, so that training goes on while they are written.
+  struct Snapshot {
+    ParameterStore::Snapshot weights;
+    std::optional<ParameterStore::Snapshot> averages;  // with --ema: what was evaluated
+    HostCopy velocity;
+    SafetensorsFile rest;                                  // of resume.safetensors
+    std::map<std::string, std::string> model_metadata;     // of the model that was evaluated
+  };
+  /// What becomes of best.safetensors.
+  struct BestFile {
+    bool is_current = false;                  // the model that was just evaluated
+    bool within_epoch = false;                // and that by a stop
+    std::optional<SafetensorsFile> restored;  // else, if there is one, this
   };
 
   /// Makes the step that follows `finished_steps` finished ones the next one of the device: the order and the values of
@@ -91,7 +109,12 @@ class Trainer {
   bool reads_test() const;
   Evaluation evaluate_on(const Dataset& dataset, const char* name, Console& console);
   void test_best(const RunFolder& folder, EpochMetrics& metrics, Console& console);
-  void keep_best(const RunFolder& folder, const SafetensorsFile& current, double accuracy);
+  BestFile choose_best(const RunFolder& folder, double accuracy);
+  void take(Snapshot& snapshot) const;
+  SafetensorsFile rest_of_state() const;
+  SafetensorsFile resume_file(const Snapshot& snapshot, std::map<std::string, HostTensor> weights) const;
+  void write_files(const RunFolder& folder, const BestFile& best, const std::vector<EpochMetrics>& history) const;
+  void finish_writing();
 
   Recipe recipe_;
   std::string data_fingerprint_;
@@ -131,6 +154,9 @@ class Trainer {
   double evaluation_seconds_ = 0;
   RunObserver* observer_ = nullptr;
   kernels::ClassificationTotals told_totals_;  // of the epoch in progress, when the observer was told last
+
+  Snapshot snapshot_;          // that is being written
+  std::future<void> writing_;  // last, so that it ends before the rest does
 };
 
 /// What the recipe, the data and the position of a stored run are, without its tensors.

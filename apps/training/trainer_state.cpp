@@ -70,14 +70,34 @@ LossScaler::State loss_scale_of(const Tensors& tensors, const std::string& sourc
 
 }  // namespace
 
+void Trainer::take(Snapshot& snapshot) const {
+  model_.store.take(snapshot.weights);
+  snapshot.velocity.take(sgd_.velocity());
+  if (!average_) return;
+  average_->exchange();
+  if (!snapshot.averages) snapshot.averages.emplace();
+  model_.store.take(*snapshot.averages);
+  average_->exchange();
+}
+
 SafetensorsFile Trainer::resume_file() const {
-  SafetensorsFile file{model_.store.state(), {}};
-  add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(sgd_.velocity()));
-  if (average_) {
-    average_->exchange();
-    add_with_prefix(file.tensors, average_prefix, model_.store.state());
-    average_->exchange();
-  }
+  Snapshot snapshot;
+  take(snapshot);
+  snapshot.rest = rest_of_state();
+  return resume_file(snapshot, model_.store.state(snapshot.weights));
+}
+
+SafetensorsFile Trainer::resume_file(const Snapshot& snapshot, Tensors weights) const {
+  SafetensorsFile file = snapshot.rest;
+  file.tensors.merge(weights);
+  add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(snapshot.velocity));
+  if (snapshot.averages) add_with_prefix(file.tensors, average_prefix, model_.store.state(*snapshot.averages));
+  return file;
+}
+
+/// What is not as large as the weights, but for a displaced best model.
+SafetensorsFile Trainer::rest_of_state() const {
+  SafetensorsFile file;
   const kernels::ClassificationTotals totals = totals_.read();
   file.tensors.emplace(totals_name, make_host_tensor<double>({totals.loss_sum, totals.correct, totals.count}, {3}));
   if (const std::optional<LossScaler>& scaler = sgd_.loss_scaler()) {
