@@ -8,6 +8,11 @@
 
 namespace omniconv::kernels {
 
+/// An extent as the kernels count them.
+OMNI_HOST_DEVICE inline int narrow(std::int64_t extent) {
+  return static_cast<int>(extent);
+}
+
 /// Extents, attention and weights (of T) of one convolution as the kernels see them.
 template <class T>
 struct Dynamic {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/conv_shape.h"
+#include "kernels/dynamic.h"
 #include "kernels/mma_tiles.h"
 #include "kernels/simt/simt.h"
 

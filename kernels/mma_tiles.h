@@ -1,5 +1,5 @@
-// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, how pairs of results and
-// moments of results are stored, and how work that is summed over samples is shared among blocks. For .cu files only.
+// What the tensor-core kernels have in common: how tiles of 16-bit values lie in shared memory, and how pairs of
+// results and moments of results are stored. For .cu files only.
 #pragma once
 
 #include <bit>
@@ -137,11 +137,6 @@ OMNI_DEVICE void write_moments(const MomentsPlace& place, const Vec<float, 4> (&
   write(place.part + place.columns, squares);
 }
 
-/// An extent as the kernels count them.
-inline int narrow(std::int64_t extent) {
-  return static_cast<int>(extent);
-}
-
 /// values[n, p, c] · scale[n, c], rounded, in `to`; without a scale, `values`. values and `to` [N, pixels, channels].
 template <class Half>
 const Half* scaled(const Half* values, const float* scale, Half* to, std::int64_t samples, std::int64_t pixels,
@@ -149,21 +144,6 @@ const Half* scaled(const Half* values, const float* scale, Half* to, std::int64_
   if (!scale) return values;
   scale_channels(values, scale, to, samples, pixels, channels, false, stream);
   return to;
-}
-
-/// Into how many parts the sum over `units` (samples, or groups of them) of each of `tiles` is cut, each part a block,
-/// where one block fills a multiprocessor. More parts cost memory and a second pass, so they have to save a tenth of
-/// the time. A function of the shape alone, or results would differ between GPUs: an H100 has 132 multiprocessors.
-inline std::int64_t parts_of_sum(std::int64_t tiles, std::int64_t units) {
-  constexpr std::int64_t multiprocessors = 132, most_waves = 4;
-  const auto time = [&](std::int64_t parts) {
-    const std::int64_t waves = (tiles * parts + multiprocessors - 1) / multiprocessors;
-    return waves * ((units + parts - 1) / parts);
-  };
-  std::int64_t best = 1;
-  for (std::int64_t parts = 2; parts <= units && tiles * parts <= most_waves * multiprocessors; ++parts)
-    if (10 * time(parts) <= 9 * time(best)) best = parts;
-  return best;
 }
 
 }  // namespace omniconv::kernels::mma

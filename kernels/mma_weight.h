@@ -2,10 +2,11 @@
 // into tiles and the samples into parts, and how a block's sums get to memory. For .cu files only.
 #pragma once
 
-#include "kernels/columns.h"
 #include "kernels/conv_shape.h"
+#include "kernels/dynamic.h"
 #include "kernels/mma_tiles.h"
 #include "kernels/simt/tensor_core.h"
+#include "kernels/sum_parts.h"
 
 namespace omniconv::kernels::mma {
 
@@ -28,7 +29,7 @@ struct WeightSums {
   OMNI_HOST_DEVICE int kernel_groups() const { return (kernels + tile_kernels - 1) / tile_kernels; }
   std::int64_t weight_count() const { return std::int64_t{kernels} * out_channels * taps * in_channels; }
   /// Floats of workspace for the parts' gradients.
-  std::int64_t part_floats() const { return parts > 1 ? parts * weight_count() : 0; }
+  std::int64_t part_floats() const { return parts_workspace(parts, weight_count()); }
 
   static WeightSums of(const ConvShape& shape, std::int64_t kernels) {
     return {narrow(shape.samples),      narrow(kernels),      narrow(shape.in_channels),
@@ -43,13 +44,10 @@ struct WeightSums {
             static_cast<unsigned>(kernel_groups() * parts)};
   }
 
-  /// Calls start(sums, accumulate), which launches the blocks, with where these leave the sums of their parts, [parts,
-  /// K, O, taps, I], and adds the parts up in d_weight. Without d_weight there is nothing to leave.
+  /// sum_in_parts of d_weight [K, O, taps, I].
   template <class Start>
   void add_up(float* d_weight, bool accumulate, float* workspace, Stream stream, const Start& start) const {
-    if (!d_weight || parts == 1) return start(d_weight, accumulate);
-    start(workspace, false);
-    launch_column_sums<float>(1, parts, weight_count(), workspace, 1.0, d_weight, accumulate, stream);
+    sum_in_parts(parts, weight_count(), d_weight, accumulate, workspace, stream, start);
   }
 };
 
@@ -62,7 +60,6 @@ struct WeightTile {
   template <int TileOut, int TileIn>
   OMNI_DEVICE static WeightTile of_this_block(const WeightSums<TileOut, TileIn>& sums, int units) {
     const int x = static_cast<int>(block_index().x), z = static_cast<int>(block_index().z);
-    const int part_units = (units + sums.parts - 1) / sums.parts;
     WeightTile tile;
     tile.first_out = x / sums.in_tiles() * TileOut;
     tile.first_in = x % sums.in_tiles() * TileIn;
@@ -70,8 +67,9 @@ struct WeightTile {
     tile.first_kernel = z % sums.kernel_groups() * tile_kernels;
     tile.kernels = at_most(tile_kernels, sums.kernels - tile.first_kernel);
     tile.part = z / sums.kernel_groups();
-    tile.first_unit = tile.part * part_units;
-    tile.end_unit = at_most(units, tile.first_unit + part_units);
+    const PartOfSum range = PartOfSum::of(tile.part, sums.parts, units);
+    tile.first_unit = range.first;
+    tile.end_unit = range.end;
     return tile;
   }
 };

@@ -32,7 +32,7 @@ OMNI_KERNEL void summed_forward_kernel(Geometry geometry, Dynamic<T> dynamic, co
   for (std::int64_t t = 0; t < dynamic.taps; ++t) {
     const std::int64_t pixel = geometry.input_pixel(rows.pixel, t);
     if (pixel < 0) continue;
-    Tiling::multiply(
+    Tiling::multiply_elements(
         shared, dynamic.attention.kernels * dynamic.group_in,
         [&](std::int64_t depth, int row) -> T {
           const std::int64_t n = rows.sample(row);
@@ -75,7 +75,7 @@ OMNI_KERNEL void summed_data_gradient_kernel(Geometry geometry, Dynamic<T> dynam
     for (std::int64_t k = 0; k < dynamic.attention.kernels; ++k) {
       T products[thread_tile][thread_tile] = {};
       if (pixel >= 0)
-        Tiling::multiply(
+        Tiling::multiply_elements(
             shared, dynamic.group_out,
             [&](std::int64_t o, int row) -> T {
               const std::int64_t n = rows.sample(row);
@@ -130,7 +130,7 @@ OMNI_KERNEL void summed_weight_gradient_kernel(Geometry geometry, Dynamic<T> dyn
   for (std::int64_t p = 0; p < dynamic.out_pixels; ++p) {
     const std::int64_t pixel = geometry.input_pixel(p, tile.tap);
     if (pixel < 0) continue;
-    Tiling::multiply(
+    Tiling::multiply_elements(
         shared, dynamic.samples,
         [&](std::int64_t n, int row) -> T {
           if (row >= tile.rows) return 0;

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "engine/conv/in_float.h"
+#include "engine/conv/library_parts.h"
 #include "engine/conv/materialise.h"
 #include "engine/conv/recorder.h"
 #include "engine/conv/summed.h"
@@ -168,12 +169,9 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
     shares = weighted_kst.data<Value>();
   }
   if (algorithm == Algorithm::tiled) {
-    Tensor workspace;
-    if (shares)
-      workspace =
-          Tensor::empty({kernels::od_conv_weight_gradient_workspace(shape, attention.kernels)}, DTypeOf<Value>::value);
+    const Buffer<Value> workspace(kernels::od_conv_weight_gradient_workspace<Value>(shape, attention.kernels));
     kernels::od_conv_weight_gradient(shape, attention, input, d_output, weight, d_weight, accumulate, shares,
-                                     workspace.data_or_null<Value>(), stream);
+                                     workspace.get(), stream);
   }
   if constexpr (is_half<T>) {
     if (algorithm == Algorithm::tensor_core) {

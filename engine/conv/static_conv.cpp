@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "engine/conv/library_parts.h"
 #include "engine/conv/recorder.h"
 #include "engine/conv/static_conv_library.h"
 #include "kernels/od_conv.h"
@@ -65,8 +66,10 @@ void conv2d_weight_gradient(const ConvShape& shape, const T* input, const T* wei
       return;
   }
   timer.replace_algorithm(conv::name_of(Algorithm::tiled), no_library);
-  kernels::od_conv_weight_gradient<T>(shape, {}, input, d_output, weight, d_weight, accumulate, nullptr, nullptr,
-                                      stream);
+  using Value = compute_type_t<T>;
+  const Buffer<Value> workspace(kernels::od_conv_weight_gradient_workspace<Value>(shape, 1));
+  kernels::od_conv_weight_gradient<T>(shape, {}, input, d_output, weight, d_weight, accumulate, nullptr,
+                                      workspace.get(), stream);
 }
 
 #define OMNICONV_INSTANTIATE(T)                                                                                  \
