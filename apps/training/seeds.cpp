@@ -4,6 +4,7 @@
 
 #include "apps/training/run_folder.h"
 #include "apps/training/statistics.h"
+#include "apps/training/trainer.h"
 
 namespace omniconv {
 namespace {
@@ -13,17 +14,18 @@ namespace fs = std::filesystem;
 constexpr std::string_view where = "compare";
 constexpr std::string_view prefix = "seed-";
 
-/// Nothing where `path` holds no run.
-void add_run(const std::string& path, AccuracyBySeed& accuracies) {
-  const RunFolder folder(path);
-  const std::optional<Recipe> recipe = folder.read_config();
-  if (!recipe) return;
+void add_run(const RunFolder& folder, const Recipe& recipe, AccuracyBySeed& accuracies) {
+  const std::string& path = folder.path();
+  const StoredRun run = stored_run(folder.read_resume(), folder.file(RunFolder::resume_name));
+  expect(run.finished_steps == run.total_steps(), where, path, ": expected a finished run, got one after step ",
+         run.finished_steps, " of ", run.total_steps());
   const std::vector<EpochMetrics> history = folder.read_metrics();
   expect(!history.empty(), where, path, ": expected a finished run, got one without metrics");
   const EpochMetrics& last = history.back();
-  const std::optional<double> accuracy = recipe->validation > 0 ? last.best_test_accuracy : last.test_accuracy;
+  const std::optional<double> accuracy = recipe.validation > 0 ? last.best_test_accuracy : last.test_accuracy;
   expect(accuracy.has_value(), where, path, ": expected a finished run, got one without a test accuracy");
-  accuracies[recipe->seed] = *accuracy;
+  expect(accuracies.emplace(recipe.seed, *accuracy).second, where, path,
+         ": expected one run with each seed, got two with ", recipe.seed);
 }
 
 }  // namespace
@@ -37,9 +39,15 @@ AccuracyBySeed read_accuracies(const std::string& path) {
   expect(fs::is_directory(path, error), where, path,
          ": expected the folder of a run or of a series, got no such folder");
   AccuracyBySeed accuracies;
-  add_run(path, accuracies);
-  for (const auto& entry : fs::directory_iterator(path, error))
-    if (entry.path().filename().string().starts_with(prefix)) add_run(entry.path().string(), accuracies);
+  const RunFolder run(path);
+  if (const std::optional<Recipe> recipe = run.read_config()) add_run(run, *recipe, accuracies);
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    if (!entry.path().filename().string().starts_with(prefix)) continue;
+    const RunFolder of_series(entry.path().string());
+    const std::optional<Recipe> recipe = of_series.read_config();
+    // A copy under another name, such as seed-0-old, is none of the series.
+    if (recipe && of_series.path() == seed_folder(path, recipe->seed)) add_run(of_series, *recipe, accuracies);
+  }
   expect(!accuracies.empty(), where, path,
          ": expected the folder of a run or of a series, got one without config.json");
   return accuracies;

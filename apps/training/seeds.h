@@ -16,8 +16,8 @@ using AccuracyBySeed = std::map<std::int64_t, double>;
 /// Folder of the run with `seed` in the folder of a series.
 std::string seed_folder(const std::string& series, std::int64_t seed);
 
-/// The accuracies in `path`, a run's folder or that of a series. @throws Error for anything else, or for a run that has
-/// no such figure yet.
+/// The accuracies in `path`, a run's folder or that of a series. @throws Error for anything else, for a run that is not
+/// finished, and for two with the same seed.
 AccuracyBySeed read_accuracies(const std::string& path);
 
 /// Runs with a seed in common, compared seed by seed.

@@ -350,9 +350,10 @@ Outcome run_series(const TrainOptions& options, Console& console) {
     return outcome;
   }
 
-  const AccuracyBySeed accuracies = read_accuracies(series);
+  AccuracyBySeed accuracies;
   std::vector<double> values;
   for (const std::int64_t seed : options.seeds) {
+    accuracies.merge(read_accuracies(seed_folder(series, seed)));
     values.push_back(accuracies.at(seed));
     console.print(text("seed %-6lld test accuracy %.4f", static_cast<long long>(seed), values.back()));
   }

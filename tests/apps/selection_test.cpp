@@ -131,6 +131,24 @@ TEST_CASE("a series runs every seed, goes on where it stopped, and is compared s
   CHECK(compared.at("mean_difference") == 0);
   CHECK(compared.at("p_value") == 1);
 
+  // Neither a copy under another name nor an unfinished run of another seed is taken for one of the series.
+  std::filesystem::copy(folder.file("a/seed-3"), folder.file("a/seed-3-old"));
+  write_text(folder.file("a/seed-3-old/metrics.jsonl"), "");
+  CHECK(read_accuracies(folder.file("a")) == AccuracyBySeed{{3, first}, {5, second}});
+  single.recipe.seed = 9;
+  single.max_steps = 1;
+  single.out = folder.file("a/seed-9");
+  REQUIRE(train_quietly(single) == 0);
+  const std::string unfinished = "expected a finished run, got one after step 1 of 3";
+  CHECK_THAT(message_of<Error>([&] { read_accuracies(single.out); }), ContainsSubstring(unfinished));
+  CHECK_THAT(message_of<Error>([&] { read_accuracies(folder.file("a")); }), ContainsSubstring(unfinished));
+  CHECK(train_quietly(options) == 0);
+  std::filesystem::remove_all(single.out);
+  std::filesystem::copy(folder.file("a"), folder.file("both"), std::filesystem::copy_options::recursive);
+  std::filesystem::copy(folder.file("a/seed-3"), folder.file("both"));
+  CHECK_THAT(message_of<Error>([&] { read_accuracies(folder.file("both")); }),
+             ContainsSubstring("both/seed-3: expected one run with each seed, got two with 3"));
+
   const PairedComparison c = compare({{3, first + 0.25}, {5, second + 0.25}, {9, 1}}, folder.file("a"));
   CHECK(c.pairs == 2);
   CHECK(c.mean == Approx(0.25));
