@@ -9,6 +9,7 @@
 #include "apps/training/configuration.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/session.h"
+#include "apps/training/text.h"
 #include "engine/device.h"
 #include "engine/files.h"
 
@@ -44,7 +45,12 @@ TrainOptions options_of(const TrainCall& call) {
   }
   if (!call.no_report)
     options.after_run = [](const std::string& folder, const std::string& data) {
-      write_file("report", RunFolder(folder).file(RunFolder::report_name), run_report(read_run(folder), data));
+      // The run is whole without its page, and a series has others to go on with.
+      try {
+        write_file("report", RunFolder(folder).file(RunFolder::report_name), run_report(read_run(folder), data));
+      } catch (const std::exception& error) {
+        std::fprintf(stderr, "report not written: %s\n", one_line(error.what()).c_str());
+      }
     };
   return options;
 }

@@ -247,6 +247,17 @@ TEST_CASE("omniconv train leaves the page of its run, unless told not to") {
   words.push_back("--no-report");
   REQUIRE(run(words).exit_code == 0);
   CHECK_FALSE(std::filesystem::exists(folder.file("run/report.html")));
+
+  // A page that cannot be written takes nothing from the run.
+  words.back() = "--max-steps";
+  words.push_back("1");
+  REQUIRE(run(words).exit_code == 0);
+  std::filesystem::remove(folder.file("run/report.html"));
+  std::filesystem::create_directories(folder.file("run/report.html/full"));
+  const Outcome outcome = run({"train", "--resume", folder.file("run"), "--json"});
+  CHECK(outcome.exit_code == 0);
+  CHECK(nlohmann::json::parse(outcome.out).at("finished") == true);
+  CHECK_THAT(outcome.err, ContainsSubstring("report not written: [report] "));
 }
 
 }  // namespace
