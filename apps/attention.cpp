@@ -8,7 +8,6 @@
 #include "apps/commands.h"
 #include "apps/model_options.h"
 #include "apps/report/attention_files.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/dataset.h"
 #include "apps/training/json_text.h"
 #include "apps/training/options.h"
@@ -16,6 +15,7 @@
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

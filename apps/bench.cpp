@@ -11,7 +11,6 @@
 #include "apps/model_options.h"
 #include "apps/training/autotune.h"
 #include "apps/training/batch_memory.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/metrics.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"

@@ -6,7 +6,6 @@
 
 #include "apps/commands.h"
 #include "apps/export/finetune.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/json_text.h"
 #include "apps/training/options.h"
@@ -15,6 +14,7 @@
 #include "apps/training/text.h"
 #include "data/batches.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 #include "models/folding.h"
 #include "models/static_conversion.h"
 

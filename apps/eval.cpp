@@ -9,13 +9,13 @@
 #include "apps/commands.h"
 #include "apps/model_options.h"
 #include "apps/training/batch_memory.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

@@ -4,11 +4,11 @@
 
 #include "apps/commands.h"
 #include "apps/export/onnx.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/progress.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "apps/commands.h"
 #include "apps/model_options.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

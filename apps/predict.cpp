@@ -7,7 +7,6 @@
 #include "apps/commands.h"
 #include "apps/model_options.h"
 #include "apps/report/probabilities.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/json_text.h"
 #include "apps/training/options.h"
@@ -15,6 +14,7 @@
 #include "data/cifar10.h"
 #include "data/picture.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

@@ -160,7 +160,7 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
       {"width", concat(config.width)},
       {"kernels", concat(config.kernels)},
       {"reduction", exact_text(config.reduction)},
-      {"downsample", config.downsample == Downsample::odconv ? "odconv" : "static"},
+      {"downsample", std::string(name_of(config.downsample))},
       {"classes", concat(config.classes)},
       {"attention_norm", std::string(name_of(config.attention_norm))},
       {"attention_init", std::string(name_of(config.attention_init))},

@@ -32,10 +32,20 @@ NormedConv make_stem(const ModelConfig& config, ParameterStore& store) {
 
 }  // namespace
 
+Downsample parse_downsample(std::string_view text) {
+  if (text == "odconv") return Downsample::odconv;
+  if (text == "static") return Downsample::fixed;
+  throw UsageError(concat("[downsample] expected odconv or static, got ", in_quotes(text)));
+}
+
 Stem parse_stem(std::string_view text) {
   if (text == "cifar") return Stem::cifar;
   if (text == "imagenet") return Stem::imagenet;
   throw UsageError(concat("[stem] expected cifar or imagenet, got ", in_quotes(text)));
+}
+
+std::string_view name_of(Downsample downsample) {
+  return downsample == Downsample::odconv ? "odconv" : "static";
 }
 
 std::string_view name_of(Stem stem) {
@@ -69,6 +79,21 @@ ModelConfig default_config(const std::string& model, Stem stem) {
     config.dropout = 0.1;
   }
   return config;
+}
+
+std::string describe(const ModelConfig& config) {
+  std::string text = concat(config.model, ", width ", config.width);
+  const ModelConfig usual = default_config(config.model, config.stem);
+  if (config.stem == Stem::imagenet) text += ", ImageNet's stem";
+  if (config.dynamic()) {
+    text += concat(", K = ", config.kernels);
+    if (config.downsample != usual.downsample)
+      text += config.downsample == Downsample::fixed ? ", static down-sampling" : ", ODConv down-sampling";
+    if (config.reduction != usual.reduction) text += concat(", reduction ", config.reduction);
+  }
+  if (config.folded) text += ", folded";
+  if (config.dropout > 0) text += concat(", dropout ", config.dropout);
+  return config.classes == usual.classes ? text : concat(text, ", ", config.classes, " classes");
 }
 
 ModelConfig static_config(ModelConfig config) {

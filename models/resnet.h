@@ -32,7 +32,9 @@ enum class Stem {
 };
 
 /// @throws UsageError for another word.
+Downsample parse_downsample(std::string_view text);
 Stem parse_stem(std::string_view text);
+std::string_view name_of(Downsample downsample);
 std::string_view name_of(Stem stem);
 
 /// What a model's name stands for.
@@ -78,6 +80,9 @@ std::string model_names();
 /// have the official static down-sampling and dropout 0.1, and all have 1000 classes and images of 224.
 /// @throws UsageError for an unknown model.
 ModelConfig default_config(const std::string& model, Stem stem);
+
+/// "od_resnet18, width 16, K = 4" and, where they are not the usual ones, its other traits.
+std::string describe(const ModelConfig& config);
 
 /// The configuration of a dynamic model's static twin.
 ModelConfig static_config(ModelConfig config);

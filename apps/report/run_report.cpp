@@ -3,9 +3,10 @@
 #include <filesystem>
 
 #include "apps/report/pages.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/run_folder.h"
+#include "engine/files.h"
+#include "models/checkpoint.h"
 
 namespace omniconv {
 namespace {

@@ -8,25 +8,9 @@ namespace {
 
 constexpr std::string_view where = "checkpoint";
 
-
 using Tensors = std::map<std::string, HostTensor>;
 
 }  // namespace
-
-std::string describe(const ModelConfig& config) {
-  std::string text = concat(config.model, ", width ", config.width);
-  const ModelConfig usual = default_config(config.model, config.stem);
-  if (config.stem == Stem::imagenet) text += ", ImageNet's stem";
-  if (config.dynamic()) {
-    text += concat(", K = ", config.kernels);
-    if (config.downsample != usual.downsample)
-      text += config.downsample == Downsample::fixed ? ", static down-sampling" : ", ODConv down-sampling";
-    if (config.reduction != usual.reduction) text += concat(", reduction ", config.reduction);
-  }
-  if (config.folded) text += ", folded";
-  if (config.dropout > 0) text += concat(", dropout ", config.dropout);
-  return config.classes == usual.classes ? text : concat(text, ", ", config.classes, " classes");
-}
 
 void load_weights(const Checkpoint& checkpoint, Model& model, double inflate_noise) {
   const Tensors& tensors = checkpoint.file.tensors;

@@ -55,12 +55,6 @@ kernels::Flip parse_flip(std::string_view text) {
   throw UsageError(concat("[options] expected --flip random, alternating or never, got ", in_quotes(text)));
 }
 
-Downsample parse_downsample(std::string_view text) {
-  if (text == "odconv") return Downsample::odconv;
-  if (text == "static") return Downsample::fixed;
-  throw UsageError(concat("[options] expected --downsample odconv or static, got ", in_quotes(text)));
-}
-
 DType parse_precision(std::string_view text) {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f16, DType::f64})
     if (text == omniconv::name_of(dtype)) return dtype;
@@ -81,10 +75,6 @@ std::string_view name_of(kernels::Flip flip) {
       return "alternating";
   }
   return "unknown";
-}
-
-std::string_view name_of(Downsample downsample) {
-  return downsample == Downsample::odconv ? "odconv" : "static";
 }
 
 void check(const Recipe& recipe) {

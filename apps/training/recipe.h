@@ -62,14 +62,12 @@ struct Recipe {
 /// @throws UsageError for another word.
 LearningRateSchedule parse_learning_rate_schedule(std::string_view text);
 kernels::Flip parse_flip(std::string_view text);
-Downsample parse_downsample(std::string_view text);
 DType parse_precision(std::string_view text);
 /// What --help says of --precision.
 inline constexpr const char* precision_help =
     "Type of activations: f32, bf16, f16 (both with f32 weights; f16 scales the loss), f64";
 std::string_view name_of(LearningRateSchedule schedule);
 std::string_view name_of(kernels::Flip flip);
-std::string_view name_of(Downsample downsample);
 
 /// @throws UsageError for a value that no run could have, or values that contradict each other.
 void check(const Recipe& recipe);

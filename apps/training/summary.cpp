@@ -1,8 +1,5 @@
 #include "apps/training/summary.h"
 
-#include <algorithm>
-
-#include "apps/training/checkpoint.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
 

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "apps/training/batch_memory.h"
-#include "apps/training/checkpoint.h"
 #include "apps/training/parameter_groups.h"
 #include "apps/training/signals.h"
 #include "apps/training/summary.h"

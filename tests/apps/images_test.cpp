@@ -3,11 +3,11 @@
 #include <cmath>
 #include <filesystem>
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/text.h"
 #include "data/normalise.h"
 #include "data/picture.h"
 #include "engine/safetensors.h"
+#include "models/checkpoint.h"
 #include "tests/apps/program.h"
 #include "tests/apps/small_runs.h"
 

@@ -1,11 +1,11 @@
 // Runs in bf16 and f16: they learn as f32 does, resume to the same bits, and count skipped steps.
 #include <cmath>
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/trainer.h"
 #include "engine/device.h"
+#include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/tolerance.h"
 

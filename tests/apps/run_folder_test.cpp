@@ -1,8 +1,8 @@
 // What a run does to the folder it is given, and what it refuses before it touches anything.
 #include "apps/training/run_folder.h"
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/trainer.h"
+#include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/catch.h"
 

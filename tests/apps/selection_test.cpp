@@ -1,10 +1,10 @@
 // Choosing on held-out images, series of seeds, configuration files, plans.
 #include <cmath>
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/configuration.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/seeds.h"
+#include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/catch.h"
 

@@ -3,11 +3,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/configuration.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/recipe.h"
 #include "layers/od_conv.h"
+#include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/catch.h"
 

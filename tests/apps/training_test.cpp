@@ -5,13 +5,13 @@
 #include <numeric>
 #include <set>
 
-#include "apps/training/checkpoint.h"
 #include "apps/training/evaluator.h"
 #include "apps/training/run_folder.h"
 #include "apps/training/signals.h"
 #include "apps/training/trainer.h"
 #include "engine/device.h"
 #include "engine/ops/functions.h"
+#include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/catch.h"
 
