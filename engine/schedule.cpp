@@ -1,39 +1,21 @@
 #include "engine/schedule.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <numbers>
 #include <optional>
-#include <system_error>
 
 #include "engine/files.h"
+#include "engine/number_text.h"
 #include "kernels/error.h"
 
 namespace omniconv {
 namespace {
 
-/// The whole of `text` as a number.
-template <class T>
-std::optional<T> number(std::string_view text) {
-  T value{};
-  const char* end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, value);
-  if (error != std::errc{} || stopped != end) return std::nullopt;
-  return value;
-}
-
 std::optional<double> temperature(std::string_view text) {
-  const std::optional<double> value = number<double>(text);
+  const std::optional<double> value = parse_number<double>(text);
   return value && is_temperature(*value) ? value : std::nullopt;
-}
-
-/// Shortest decimal text that reads back as `value`.
-std::string shortest(double value) {
-  char text[32];
-  const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
-  return {text, end};
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -95,7 +77,7 @@ TemperatureSchedule parse_temperature(std::string_view text) {
     if (const auto constant = temperature(text)) return {*constant, *constant, 0};
   } else if (parts.size() == 3 || parts.size() == 4) {
     const auto start = temperature(parts[0]), end = temperature(parts[1]);
-    const auto epochs = number<std::int32_t>(parts[2]);
+    const auto epochs = parse_number<std::int32_t>(parts[2]);
     const auto shape = parts.size() == 4 ? shape_named(parts[3]) : TemperatureShape::linear;
     if (start && end && epochs && *epochs >= 1 && shape) return {*start, *end, *epochs, *shape};
   }
@@ -106,8 +88,8 @@ TemperatureSchedule parse_temperature(std::string_view text) {
 }
 
 std::string format_temperature(const TemperatureSchedule& schedule) {
-  if (schedule.epochs == 0) return shortest(schedule.end);
-  const std::string text = concat(shortest(schedule.start), ':', shortest(schedule.end), ':', schedule.epochs);
+  if (schedule.epochs == 0) return number_text(schedule.end);
+  const std::string text = concat(number_text(schedule.start), ':', number_text(schedule.end), ':', schedule.epochs);
   return schedule.shape == TemperatureShape::linear ? text : concat(text, ':', name_of(schedule.shape));
 }
 

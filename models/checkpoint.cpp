@@ -1,6 +1,7 @@
 #include "models/checkpoint.h"
 
 #include "engine/files.h"
+#include "engine/number_text.h"
 #include "engine/schedule.h"
 
 namespace omniconv {
@@ -37,7 +38,7 @@ std::map<std::string, std::string> model_metadata(const ModelConfig& config, dou
   std::map<std::string, std::string> metadata = to_metadata(config);
   metadata["format"] = "pt";  // names and layouts are PyTorch's
   metadata["kind"] = "model";
-  metadata["temperature"] = exact_text(temperature);
+  metadata["temperature"] = number_text(temperature);
   return metadata;
 }
 

@@ -34,7 +34,4 @@ Checkpoint read_checkpoint(const std::string& path);
 /// The model that the checkpoint at `path` holds, computing in `precision`. @throws Error naming the file and the cause.
 LoadedModel load_model(const std::string& path, DType precision);
 
-/// `value` with the fewest digits that read back as the same number.
-std::string exact_text(double value);
-
 }  // namespace omniconv

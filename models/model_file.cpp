@@ -1,10 +1,10 @@
 // What a checkpoint says about its model: our metadata, or else names and shapes.
 #include <algorithm>
-#include <charconv>
 #include <optional>
 #include <sstream>
 
 #include "engine/files.h"
+#include "engine/number_text.h"
 #include "models/checkpoint.h"
 #include "models/resnet.h"
 
@@ -88,11 +88,9 @@ template <class T>
 std::optional<T> stored_number(const Metadata& metadata, const std::string& key, const std::string& source) {
   const auto found = metadata.find(key);
   if (found == metadata.end()) return std::nullopt;
-  const std::string& text = found->second;
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  expect(error == std::errc() && end == text.data() + text.size(), "checkpoint", source, ": expected a number as ", key,
-         " in the metadata, got ", in_quotes(text));
+  const std::optional<T> value = parse_number<T>(found->second);
+  expect(value.has_value(), "checkpoint", source, ": expected a number as ", key, " in the metadata, got ",
+         in_quotes(found->second));
   return value;
 }
 
@@ -137,12 +135,6 @@ std::vector<std::string> split_lines(const std::string& lines) {
 
 }  // namespace
 
-std::string exact_text(double value) {
-  char text[32];
-  const auto [end, error] = std::to_chars(std::begin(text), std::end(text), value);
-  return {text, end};
-}
-
 std::map<std::string, HostTensor> without_module_prefix(Tensors tensors) {
   constexpr std::string_view prefix = "module.";
   Tensors stripped;
@@ -159,14 +151,14 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
       {"model", config.model},
       {"width", concat(config.width)},
       {"kernels", concat(config.kernels)},
-      {"reduction", exact_text(config.reduction)},
+      {"reduction", number_text(config.reduction)},
       {"downsample", std::string(name_of(config.downsample))},
       {"classes", concat(config.classes)},
       {"attention_norm", std::string(name_of(config.attention_norm))},
       {"attention_init", std::string(name_of(config.attention_init))},
       {"stem", std::string(name_of(config.stem))},
       {"image_size", concat(config.image_size)},
-      {"dropout", exact_text(config.dropout)}};
+      {"dropout", number_text(config.dropout)}};
   if (config.folded) metadata["folded"] = "yes";  // for readers; names tell as well
   if (!config.class_names.empty()) metadata["class_names"] = lines_of(config.class_names);
   return metadata;
