@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "apps/training/statistics.h"
 #include "apps/training/text.h"
 
 namespace omniconv {
@@ -100,11 +101,12 @@ std::vector<LayerRow> record_layers(const Model& model, const std::function<void
   }
   std::vector<LayerRow> rows;
   for (auto& [key, of_layer] : runs) {
-    const auto middle = of_layer.begin() + static_cast<std::ptrdiff_t>(of_layer.size() / 2);
-    std::nth_element(of_layer.begin(), middle, of_layer.end(),
-                     [](const Run& a, const Run& b) { return a.seconds < b.seconds; });
-    const auto name = names.find(middle->weight);
-    rows.push_back({name == names.end() ? concat("convolution ", key.first + 1) : name->second, *middle});
+    std::vector<double> seconds;
+    for (const Run& run : of_layer) seconds.push_back(run.seconds);
+    Run run = of_layer.front();
+    run.seconds = median(std::move(seconds));
+    const auto name = names.find(run.weight);
+    rows.push_back({name == names.end() ? concat("convolution ", key.first + 1) : name->second, run});
   }
   return rows;
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "apps/training/statistics.h"
 #include "engine/device.h"
 #include "models/folding.h"
 #include "models/inference.h"
@@ -39,11 +40,6 @@ std::vector<Form> forms_of(const ModelConfig& config, std::int64_t extent) {
     add("folded", std::move(folded));
   }
   return forms;
-}
-
-/// The value below which `share` of the sorted `values` lie.
-double quantile(const std::vector<double>& values, double share) {
-  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
 }  // namespace

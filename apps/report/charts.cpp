@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "apps/training/statistics.h"
 #include "apps/training/text.h"
 #include "kernels/error.h"
 
@@ -63,13 +64,6 @@ Scale logarithmic_scale(double least, double most) {
   const auto end = std::next(std::lower_bound(all.begin(), all.end(), most * (1 - 1e-9)));
   scale.ticks.assign(begin, end);
   return scale;
-}
-
-/// The value below which `part` of the sorted `values` lie, between neighbours linearly.
-double quantile(const std::vector<double>& values, double part) {
-  const double position = part * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(position), above = std::min(below + 1, values.size() - 1);
-  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
 }
 
 /// The largest of a curve's values, sorted and positive, that is not far above the others.

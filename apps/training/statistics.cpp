@@ -22,10 +22,15 @@ bool is_flipped(std::uint64_t choice, std::size_t pair, bool exact) {
 
 }  // namespace
 
+double quantile(const std::vector<double>& values, double part) {
+  const double position = part * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(position), above = std::min(below + 1, values.size() - 1);
+  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return quantile(values, 0.5);
 }
 
 Spread spread_of(const std::vector<double>& values) {

@@ -5,6 +5,8 @@
 
 namespace omniconv {
 
+/// The value below which `part`, in [0, 1], of the ascending `values`, at least one, lie; between neighbours linearly.
+double quantile(const std::vector<double>& values, double part);
 /// The middle of at least one value, the mean of the middle two of an even number.
 double median(std::vector<double> values);
 

@@ -17,6 +17,16 @@ TEST_CASE("mean and standard deviation of a sample") {
   CHECK_THAT(message_of<Error>([] { spread_of({}); }), StartsWith("[statistics] expected at least 1 value"));
 }
 
+TEST_CASE("quantiles lie between neighbours linearly, and the median is one of them") {
+  CHECK(quantile({7}, 0.95) == 7);
+  CHECK(quantile({1, 2, 4, 8}, 0) == 1);
+  CHECK(quantile({1, 2, 4, 8}, 0.5) == 3);
+  CHECK(quantile({1, 2, 4, 8}, 0.9) == Approx(6.8));
+  CHECK(quantile({1, 2, 4, 8}, 1) == 8);
+  CHECK(median({8, 1, 4, 2}) == 3);
+  CHECK(median({5, 1, 2}) == 2);
+}
+
 TEST_CASE("the p-value counts the signs that lead as far") {
   CHECK(sign_flip_p_value({0.1, 0.2, 0.3}) == 2.0 / 8);   // only +++ and ---
   CHECK(sign_flip_p_value({0.1, -0.1, 0.3}) == 6.0 / 8);  // all but the two whose sum is 0.1
