@@ -59,9 +59,7 @@ void attention(const AttentionCall& call) {
          describe(model.config), ", which is static");
   model.set_temperature(temperature.value_or(loaded.temperature));
   const ImageData data = load_data(call.data);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes == model.config.classes, "attention", call.data, ": expected data of ", model.config.classes,
-         " classes, as the checkpoint has, got ", classes);
+  expect_classes(model.config, data.class_names, "attention", call.data);
   const Dataset test(data.test);
   const std::int64_t images = std::min(call.images.value_or(test.count()), test.count());
 

@@ -52,9 +52,7 @@ void check(const ConvertCall& call) {
 /// Data for a checkpoint: with as many classes, and images of its size.
 ImageData data_for(const Model& model, const std::string& path) {
   ImageData data = load_data(path);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes == model.config.classes, "convert", path, ": expected data of ", model.config.classes,
-         " classes, as the checkpoint has, got ", classes);
+  expect_classes(model.config, data.class_names, "convert", path);
   const std::int64_t size = model.config.image_size;
   expect(data.train.extent == size, "convert", path, ": expected images of ", size, "x", size,
          ", which the checkpoint is meant for, got ", data.train.extent, "x", data.train.extent);

@@ -53,9 +53,7 @@ void eval(const EvalCall& call) {
   const Model& model = *loaded.model;
   model.set_temperature(temperature.value_or(loaded.temperature));
   ImageData data = load_data(call.data);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes == model.config.classes, "eval", call.data, ": expected data of ", model.config.classes,
-         " classes, as the checkpoint has, got ", classes);
+  expect_classes(model.config, data.class_names, "eval", call.data);
   if (!call.logits.empty()) expect_writable("eval", call.logits);
 
   Console console(call.json ? stderr : stdout);
@@ -66,7 +64,8 @@ void eval(const EvalCall& call) {
   const Dataset dataset(std::move(data.test), residence);
   console.print(concat(describe(model.config), of_model, " on ", grouped(dataset.count()), " test images", seen, ", ",
                        phrase_of(dataset.residence())));
-  const Tensor logits = call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), classes}, model.store.dtype());
+  const Tensor logits =
+      call.logits.empty() ? Tensor() : Tensor::empty({dataset.count(), model.config.classes}, model.store.dtype());
   const auto show = [&](std::int64_t done) {
     if (console.due()) console.show(concat(grouped(done), " of ", grouped(dataset.count()), " images"));
   };

@@ -30,8 +30,7 @@ struct PredictCall {
 /// Names of the model's classes: those of `data`, else the checkpoint's, else "class 0", "class 1", ...
 std::vector<std::string> class_names(const ModelConfig& config, const std::string& data) {
   std::vector<std::string> names = data.empty() ? config.class_names : read_class_names(data);
-  expect(data.empty() || static_cast<std::int64_t>(names.size()) == config.classes, "predict", data,
-         ": expected data of ", config.classes, " classes, as the checkpoint has, got ", names.size());
+  if (!data.empty()) expect_classes(config, names, "predict", data);
   for (auto label = static_cast<std::int64_t>(names.size()); label < config.classes; ++label)
     names.push_back(concat("class ", label));
   return names;

@@ -23,10 +23,8 @@ RunDetails details_of(const RunRecord& run, const std::string& data_path) {
   const LoadedModel loaded = load_model(folder.file(details.checkpoint.c_str()), DType::f32);
   const Model& model = *loaded.model;
   const ImageData data = load_data(data_path);
-  const auto classes = static_cast<std::int64_t>(data.class_names.size());
-  expect(classes == model.config.classes, "report", data_path, ": expected data of ", model.config.classes,
-         " classes, as the checkpoint has, got ", classes);
-  const Tensor logits = Tensor::empty({data.test.count(), classes}, DType::f32);
+  expect_classes(model.config, data.class_names, "report", data_path);
+  const Tensor logits = Tensor::empty({data.test.count(), model.config.classes}, DType::f32);
   const Dataset test(data.test);
   evaluate(model, test, evaluation_batch_size, logits);
   details.test = test_results(logits.to_doubles(), data.test, data.class_names);

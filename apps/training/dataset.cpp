@@ -90,6 +90,12 @@ ImageData load_data(const std::string& data) {
   return data == "synthetic" ? make_synthetic(synthetic_seed) : read_cifar10(data);
 }
 
+void expect_classes(const ModelConfig& model, const std::vector<std::string>& class_names, std::string_view where,
+                    const std::string& data) {
+  expect(static_cast<std::int64_t>(class_names.size()) == model.classes, where, data, ": expected data of ",
+         model.classes, " classes, as the checkpoint has, got ", class_names.size());
+}
+
 std::string fingerprint(const ImageData& data) {
   std::uint64_t value = 14695981039346656037ULL ^ data.class_names.size();
   for (const ImageSet* set : {&data.train, &data.test}) value = hash(hash(value, set->images), set->labels);

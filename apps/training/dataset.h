@@ -5,12 +5,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/training/residence.h"
 #include "data/images.h"
 #include "engine/tensor.h"
 #include "kernels/augment.h"
+#include "models/resnet.h"
 
 namespace omniconv {
 
@@ -56,6 +58,10 @@ class Dataset {
 
 /// The data set that `data` names: "synthetic", or a folder of CIFAR-10 binary files. @throws Error naming the file.
 ImageData load_data(const std::string& data);
+
+/// @throws Error `[where] DATA: ...` unless `data`, whose classes have these names, has as many as the model.
+void expect_classes(const ModelConfig& model, const std::vector<std::string>& class_names, std::string_view where,
+                    const std::string& data);
 
 /// A number that tells data sets apart: of equal content, equal.
 std::string fingerprint(const ImageData& data);
