@@ -30,18 +30,19 @@ void report(const ReportCall& call) {
     throw UsageError("[report] expected --out with the file for a comparison of several runs, got none");
   if (comparing && !call.data.empty())
     throw UsageError("[report] expected --data with one run, got it with several, whose comparison needs no data");
+  if (comparing && call.threads)
+    throw UsageError("[report] expected --threads with one run, got it with several, whose comparison computes nothing");
   check_threads(call.threads);
-  std::vector<RunRecord> runs;
-  for (const std::string& path : call.runs) runs.push_back(read_run(path));
   const std::string out = call.out.empty() ? RunFolder(call.runs[0]).file(RunFolder::report_name) : call.out;
-  expect_writable("report", out);
   if (comparing) {
+    std::vector<RunRecord> runs;
+    for (const std::string& path : call.runs) runs.push_back(read_run(path));
+    expect_writable("report", out);
     write_file("report", out, comparison_page(runs));
   } else {
     require_device();
     if (call.threads) set_threads(static_cast<int>(*call.threads));
-    const std::string data = call.data.empty() ? runs[0].setting("data") : call.data;
-    write_file("report", out, run_report(runs[0], data));
+    write_run_report(call.runs[0], call.data, out);
   }
   const nlohmann::ordered_json json = {{"report", out}};
   std::printf("%s\n", call.json ? json_line(json).c_str() : concat("Written: ", out).c_str());

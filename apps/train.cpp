@@ -47,7 +47,7 @@ TrainOptions options_of(const TrainCall& call) {
     options.after_run = [](const std::string& folder, const std::string& data) {
       // The run is whole without its page, and a series has others to go on with.
       try {
-        write_file("report", RunFolder(folder).file(RunFolder::report_name), run_report(read_run(folder), data));
+        write_run_report(folder, data, RunFolder(folder).file(RunFolder::report_name));
       } catch (const std::exception& error) {
         std::fprintf(stderr, "report not written: %s\n", one_line(error.what()).c_str());
       }

@@ -88,19 +88,14 @@ std::string tile(std::string_view name, std::string_view value) {
 }
 
 std::string tiles_of(const RunRecord& run) {
-  const std::size_t best = run.best_line();
-  const auto at = [&](const std::string& key, std::size_t line) { return run.metrics.at(key)[line]; };
-  const std::size_t last = run.metrics.at("epoch").size() - 1;
-  std::string tiles;
-  if (run.has(run.chosen_by())) {
-    tiles += tile(run.has("val_accuracy") ? "best validation accuracy" : "best test accuracy",
-                  text("%.4f", at(run.chosen_by(), best)));
-    tiles += tile("after epoch", text("%g", at("epoch", best)));
-  }
-  tiles += tile("epochs", concat(at("epoch", last), " of ", run.setting("epochs")));
-  if (run.has("images_per_second")) tiles += tile("images/s, last epoch", text("%.1f", at("images_per_second", last)));
-  if (run.has("peak_bytes")) tiles += tile("most bytes of tensors", text("%.0f MB", at("peak_bytes", last) / 1e6));
-  return concat("<div class=\"tiles\">", tiles, "</div>");
+  const EpochMetrics &best = best_of(run.history), &last = run.history.back();
+  return concat("<div class=\"tiles\">",
+                tile(best.val_accuracy ? "best validation accuracy" : "best test accuracy",
+                     text("%.4f", best.chosen_by())),
+                tile("after epoch", concat(best.epoch)),
+                tile("epochs", concat(last.epoch, " of ", run.setting("epochs"))),
+                tile("images/s, last epoch", text("%.1f", last.images_per_second)),
+                tile("most bytes of tensors", text("%.0f MB", static_cast<double>(last.peak_bytes) / 1e6)), "</div>");
 }
 
 struct ChartOf {
@@ -123,8 +118,7 @@ std::string charts_of(const RunRecord& run) {
   std::string html;
   for (const ChartOf& chart : charts()) {
     std::vector<Series> series;
-    for (const auto& [key, name] : chart.curves)
-      if (run.has(key)) series.push_back(run.curve(key, name));
+    for (const auto& [key, name] : chart.curves) series.push_back(run.curve(key, name));
     html += line_chart(chart.title, "epoch", series, chart.axis);
   }
   return concat("<div class=\"charts\">", html, "</div>");
@@ -220,12 +214,10 @@ std::string comparison_page(const std::vector<RunRecord>& runs) {
   const std::vector<std::string> keys = differing_settings(runs);
   for (const std::string& key : keys) head += concat("<th>", escape(key), "</th>");
   for (const RunRecord& run : runs) {
-    const std::size_t last = run.metrics.at("epoch").size() - 1, best = run.best_line();
-    const auto cell = [&](const std::string& key, std::size_t line, const char* format) {
-      return concat("<td>", run.has(key) ? text(format, run.metrics.at(key)[line]) : "-", "</td>");
-    };
-    rows += concat("<tr><th scope=\"row\">", escape(run.path), "</th>", cell(run.chosen_by(), best, "%.4f"),
-                   cell("epoch", best, "%g"), cell("train_loss", last, "%.4f"), cell("images_per_second", last, "%.1f"));
+    const EpochMetrics &best = best_of(run.history), &last = run.history.back();
+    rows += concat("<tr><th scope=\"row\">", escape(run.path), "</th>",
+                   text("<td>%.4f</td><td>%lld</td><td>%.4f</td><td>%.1f</td>", best.chosen_by(),
+                        static_cast<long long>(best.epoch), last.train_loss, last.images_per_second));
     for (const std::string& key : keys) rows += concat("<td>", escape(run.setting(key)), "</td>");
     rows += "</tr>";
   }

@@ -11,6 +11,7 @@
 namespace omniconv {
 namespace {
 
+constexpr std::string_view where = "report";
 /// Images from which attention maps are drawn: more would not change what is seen.
 constexpr std::int64_t attention_images = 1000;
 
@@ -23,7 +24,7 @@ RunDetails details_of(const RunRecord& run, const std::string& data_path) {
   const LoadedModel loaded = load_model(folder.file(details.checkpoint.c_str()), DType::f32);
   const Model& model = *loaded.model;
   const ImageData data = load_data(data_path);
-  expect_classes(model.config, data.class_names, "report", data_path);
+  expect_classes(model.config, data.class_names, where, data_path);
   const Tensor logits = Tensor::empty({data.test.count(), model.config.classes}, DType::f32);
   const Dataset test(data.test);
   evaluate(model, test, evaluation_batch_size, logits);
@@ -34,8 +35,10 @@ RunDetails details_of(const RunRecord& run, const std::string& data_path) {
 
 }  // namespace
 
-std::string run_report(const RunRecord& run, const std::string& data) {
-  return run_page(run, details_of(run, data));
+void write_run_report(const std::string& run_folder, const std::string& data, const std::string& out) {
+  const RunRecord run = read_run(run_folder);
+  expect_writable(where, out);
+  write_file(where, out, run_page(run, details_of(run, data.empty() ? run.setting("data") : data)));
 }
 
 }  // namespace omniconv

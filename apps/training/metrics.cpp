@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -26,6 +27,11 @@ std::optional<double> take(const nlohmann::json& json, const char* key) {
 }
 
 }  // namespace
+
+const EpochMetrics& best_of(const std::vector<EpochMetrics>& history) {
+  return *std::max_element(history.begin(), history.end(),
+                           [](const EpochMetrics& a, const EpochMetrics& b) { return a.chosen_by() < b.chosen_by(); });
+}
 
 Json to_json(const EpochMetrics& metrics) {
   Json json = {{"epoch", metrics.epoch}, {"step", metrics.step}};

@@ -33,6 +33,9 @@ struct EpochMetrics {
   friend bool operator==(const EpochMetrics&, const EpochMetrics&) = default;
 };
 
+/// The metrics whose chosen_by() is the highest, the first of equals; `history` is not empty.
+const EpochMetrics& best_of(const std::vector<EpochMetrics>& history);
+
 /// Object with the fields as keys, in their order.
 nlohmann::ordered_json to_json(const EpochMetrics& metrics);
 

@@ -95,11 +95,6 @@ std::string table_line(const EpochMetrics& metrics, bool dynamic) {
               metrics.images_per_second);
 }
 
-const EpochMetrics& best_of(const std::vector<EpochMetrics>& history) {
-  return *std::max_element(history.begin(), history.end(),
-                           [](const EpochMetrics& a, const EpochMetrics& b) { return a.chosen_by() < b.chosen_by(); });
-}
-
 std::string shell_word(const std::string& word) {
   const std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:=@%";
   if (!word.empty() && word.find_first_not_of(plain) == std::string::npos) return word;

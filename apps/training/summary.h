@@ -17,9 +17,6 @@ std::vector<std::string> header_lines(const Recipe& recipe, const Trainer& train
 std::string table_heading(bool dynamic, bool validated);
 std::string table_line(const EpochMetrics& metrics, bool dynamic);
 
-/// The metrics whose chosen_by() is the highest, the first of equals; `history` is not empty.
-const EpochMetrics& best_of(const std::vector<EpochMetrics>& history);
-
 /// `word` as a shell reads it back.
 std::string shell_word(const std::string& word);
 

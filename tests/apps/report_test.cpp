@@ -36,25 +36,32 @@ void write_run(const std::string& folder, const std::string& config, const std::
   write_text(folder + "/metrics.jsonl", metrics);
 }
 
-TEST_CASE("a run is read column by column, whatever its lines have") {
+EpochMetrics metrics_of(std::int64_t epoch, double train_loss, std::optional<double> val_accuracy,
+                        std::optional<double> test_accuracy) {
+  EpochMetrics metrics;
+  metrics.epoch = epoch;
+  metrics.train_loss = train_loss;
+  metrics.stage = "joint";
+  metrics.val_accuracy = val_accuracy;
+  if (val_accuracy) metrics.val_loss = 1;
+  metrics.test_accuracy = test_accuracy;
+  return metrics;
+}
+
+TEST_CASE("a run is read with what its lines have") {
   const TemporaryFolder folder;
   write_run(folder.file("run"), R"({"model": "od_resnet18", "lr": 0.5, "lr_milestones": [1, 2]})",
-            "{\"epoch\": 1, \"train_loss\": 3.0, \"test_accuracy\": 0.25}\n"
-            "{\"epoch\": 2, \"stage\": \"joint\", \"val_accuracy\": 0.5, \"test_accuracy\": null}\n"
-            "{\"epoch\": 3, \"train_loss\": 1.0, \"val_accuracy\": 0.5}\n");
+            format_metrics({metrics_of(1, 3, 0.25, {}), metrics_of(2, 2, 0.5, {}), metrics_of(3, 1, 0.5, 0.75)}));
   const RunRecord run = read_run(folder.file("run"));
   CHECK(run.setting("model") == "od_resnet18");
   CHECK(run.setting("lr") == "0.5");
   CHECK(run.setting("lr_milestones") == "[1,2]");
   CHECK(run.setting("nothing").empty());
-  CHECK(run.has("val_accuracy"));
-  CHECK_FALSE(run.has("stage"));
-  CHECK(run.chosen_by() == "val_accuracy");
-  CHECK(run.best_line() == 1);
-  const Series curve = run.curve("train_loss", "loss");
-  REQUIRE(curve.points.size() == 3);
-  CHECK(curve.points[2] == std::pair<double, double>{3, 1});
-  CHECK(std::isnan(curve.points[1].second));
+  CHECK(best_of(run.history).epoch == 2);
+  using Points = std::vector<std::pair<double, double>>;
+  CHECK(run.curve("train_loss", "loss").points == Points{{1, 3}, {2, 2}, {3, 1}});
+  CHECK(run.curve("test_accuracy", "test").points == Points{{3, 0.75}});
+  CHECK(run.curve("stage", "stage").points.empty());
 
   const auto error = [&](const std::string& config, const std::string& metrics) {
     write_run(folder.file("bad"), config, metrics);
@@ -62,7 +69,8 @@ TEST_CASE("a run is read column by column, whatever its lines have") {
   };
   CHECK_THAT(error("[]", "{\"epoch\": 1}"), ContainsSubstring("config.json: expected the JSON of a run"));
   CHECK_THAT(error("{}", ""), ContainsSubstring("metrics.jsonl: expected the metrics of at least one epoch"));
-  CHECK_THAT(error("{}", "{\"epoch\": 1}\n{\"epo"), ContainsSubstring("metrics.jsonl: expected the JSON of a run"));
+  CHECK_THAT(error("{}", format_metrics({metrics_of(1, 3, {}, {})}) + "{\"epo"),
+             ContainsSubstring("metrics.jsonl: expected an epoch's metrics in line 2"));
   CHECK_THAT(message_of<Error>([&] { read_run(folder.file("none")); }), ContainsSubstring("expected a readable file"));
 }
 
@@ -174,7 +182,7 @@ TEST_CASE("classes are counted and the most confident mistakes come first") {
 
 TEST_CASE("names from files cannot break out of a page") {
   RunRecord run{"runs/<b>\"x\"", {{"model", "<script>"}, {"epochs", "2"}}, {}};
-  run.metrics = {{"epoch", {1, 2}}, {"test_accuracy", {0.5, 0.25}}, {"train_loss", {2, 1}}};
+  run.history = {metrics_of(1, 2, {}, 0.5), metrics_of(2, 1, {}, 0.25)};
   RunDetails details{"best.safetensors", {{"a</td>", "<i>b"}, {3, 1, 0, 4}, {{0, 0, {1, 0.75}}}, {}}, {}};
   details.test.pictures.push_back({1, 1, {1, 2, 3}});
   AttentionStatistics attention{{"a", "b"}, {4, 4}, {{"layer<1>", {}, {}, {{"kernel", "uniform", "it is > 0.99"}}}}};
@@ -229,6 +237,7 @@ TEST_CASE("omniconv report writes a page into the run's folder, and one that com
 
   check_one_line_error({"report", first, second}, 2, "[report] expected --out");
   check_one_line_error({"report", first, second, "--out", comparison, "--data", data}, 2, "--data with one run");
+  check_one_line_error({"report", first, second, "--out", comparison, "--threads", "1"}, 2, "--threads with one run");
   check_one_line_error({"report", folder.file("nowhere")}, 1, "config.json: expected a readable file");
   check_one_line_error({"report", first, "--data", folder.file("nowhere")}, 1, "got no such folder");
   // A new run into the folder leaves no page about the old one.
