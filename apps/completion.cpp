@@ -4,16 +4,11 @@
 #include <vector>
 
 #include "apps/commands.h"
+#include "engine/files.h"
 #include "kernels/error.h"
 
 namespace omniconv {
 namespace {
-
-std::string joined(const std::vector<std::string>& words) {
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
-  return text;
-}
 
 std::vector<std::string> options_of(const CLI::App& command) {
   std::vector<std::string> names;
@@ -32,7 +27,7 @@ std::vector<std::string> commands_of(const CLI::App& program) {
 std::string branches(const CLI::App& program, const std::string& before, const std::string& after) {
   std::string text;
   for (const CLI::App* command : program.get_subcommands({}))
-    text += "    " + command->get_name() + ") " + before + joined(options_of(*command)) + after + " ;;\n";
+    text += "    " + command->get_name() + ") " + before + joined(options_of(*command), " ") + after + " ;;\n";
   return text;
 }
 
@@ -45,7 +40,7 @@ std::string bash_script(const CLI::App& program) {
          "  esac\n"
          "  if ((COMP_CWORD == 1)); then\n"
          "    COMPREPLY=($(compgen -W \"" +
-         joined(commands_of(program)) + " " + joined(options_of(program)) +
+         joined(commands_of(program), " ") + " " + joined(options_of(program), " ") +
          "\" -- \"$word\"))\n"
          "  elif [[ $word == -* ]]; then\n"
          "    COMPREPLY=($(compgen -W \"$options\" -- \"$word\"))\n"
@@ -63,7 +58,7 @@ std::string zsh_script(const CLI::App& program) {
          "  local -a options\n"
          "  if ((CURRENT == 2)); then\n"
          "    compadd -- " +
-         joined(commands_of(program)) + " " + joined(options_of(program)) +
+         joined(commands_of(program), " ") + " " + joined(options_of(program), " ") +
          "\n"
          "    return\n"
          "  fi\n"

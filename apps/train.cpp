@@ -55,12 +55,6 @@ TrainOptions options_of(const TrainCall& call) {
   return options;
 }
 
-std::string preset_names() {
-  std::string names;
-  for (const std::string& name : recipe_presets()) names += (names.empty() ? "" : ", ") + name;
-  return names;
-}
-
 }  // namespace
 
 void add_train(CLI::App& program, int& exit_code) {
@@ -68,7 +62,8 @@ void add_train(CLI::App& program, int& exit_code) {
   CLI::App& command = *program.add_subcommand("train", "Train a network on CIFAR-10 data, or go on with a run.");
   command.add_option("--config", call->options.config,
                      "File with keys of config.json; options given here are stronger");
-  command.add_option("--recipe", call->options.preset, concat("Preset, weaker than --config: ", preset_names()));
+  command.add_option("--recipe", call->options.preset,
+                     concat("Preset, weaker than --config: ", joined(recipe_presets(), ", ")));
   TrainOptions& options = call->options;
   Recipe& recipe = options.recipe;
   const auto keep = [&](const char* key, CLI::Option* option) { call->recipe_options.emplace_back(key, option); };

@@ -184,12 +184,16 @@ std::string in_quotes(std::string_view text) {
   return result + (length < text.size() ? "...\"" : "\"");
 }
 
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string text;
+  for (std::size_t i = 0; i < parts.size(); ++i) text += concat(i == 0 ? "" : separator, parts[i]);
+  return text;
+}
+
 std::string first_few(const std::vector<std::string>& names) {
   constexpr std::size_t shown = 3;
-  std::string text;
-  for (std::size_t i = 0; i < names.size() && i < shown; ++i) text += (i ? ", " : "") + names[i];
-  if (names.size() > shown) text += concat(" and ", names.size() - shown, " more");
-  return text;
+  if (names.size() <= shown) return joined(names, ", ");
+  return concat(joined({names.begin(), names.begin() + shown}, ", "), " and ", names.size() - shown, " more");
 }
 
 }  // namespace omniconv

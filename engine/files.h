@@ -48,6 +48,9 @@ bool is_utf8(std::string_view text);
 /// `text` in double quotes on one line: control characters escaped, cut after 80 bytes. For names from foreign files.
 std::string in_quotes(std::string_view text);
 
+/// `parts` with `separator` between them.
+std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+
 /// "a, b, c and 5 more": names for a message, at most three of them.
 std::string first_few(const std::vector<std::string>& names);
 

@@ -119,13 +119,7 @@ double infer_reduction(const Tensors& tensors, const Metadata& metadata, const s
   fail("checkpoint", source, ": expected attention widths of one reduction up to 1, got others");
 }
 
-/// Class names as metadata holds them, one a line, and back.
-std::string lines_of(const std::vector<std::string>& names) {
-  std::string lines;
-  for (const std::string& name : names) lines += (lines.empty() ? "" : "\n") + name;
-  return lines;
-}
-
+/// Class names, which metadata hold one a line.
 std::vector<std::string> split_lines(const std::string& lines) {
   std::vector<std::string> names;
   std::istringstream input(lines);
@@ -160,7 +154,7 @@ std::map<std::string, std::string> to_metadata(const ModelConfig& config) {
       {"image_size", concat(config.image_size)},
       {"dropout", number_text(config.dropout)}};
   if (config.folded) metadata["folded"] = "yes";  // for readers; names tell as well
-  if (!config.class_names.empty()) metadata["class_names"] = lines_of(config.class_names);
+  if (!config.class_names.empty()) metadata["class_names"] = joined(config.class_names, "\n");
   return metadata;
 }
 

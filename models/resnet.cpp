@@ -63,9 +63,9 @@ const Architecture& ModelConfig::architecture() const {
 }
 
 std::string model_names() {
-  std::string names;
-  for (const Architecture& known : known_architectures) names += concat(names.empty() ? "" : ", ", known.name);
-  return names;
+  std::vector<std::string> names;
+  for (const Architecture& known : known_architectures) names.emplace_back(known.name);
+  return joined(names, ", ");
 }
 
 ModelConfig default_config(const std::string& model, Stem stem) {

@@ -121,12 +121,9 @@ const std::vector<std::string>& recipe_presets() {
 }
 
 nlohmann::json recipe_preset(const std::string& name) {
-  std::string names;
-  for (const Preset& preset : presets()) {
+  for (const Preset& preset : presets())
     if (preset.name == name) return preset.values;
-    names += (names.empty() ? "" : ", ") + preset.name;
-  }
-  throw UsageError(concat("[options] expected --recipe ", names, ", got ", in_quotes(name)));
+  throw UsageError(concat("[options] expected --recipe ", joined(recipe_presets(), ", "), ", got ", in_quotes(name)));
 }
 
 void apply_configuration(TrainOptions& options, const Recipe* run) {

@@ -9,7 +9,6 @@
 namespace omniconv {
 namespace {
 
-constexpr std::int64_t most_epochs = 1'000'000;
 constexpr std::int64_t largest_batch = 1'000'000;
 
 void check_selection(const Recipe& recipe) {

@@ -91,10 +91,7 @@ void plan_inflation(const ModelConfig& stored, const std::set<std::string>& give
 /// "--lr 0.2 instead of 0.1, --epochs 5 instead of 8": which of the values under `keys` differ; "" if none do.
 std::string list_differences(const Recipe& asked, const Recipe& own, std::set<std::string> keys) {
   keys.erase("data");  // compared by its content
-  std::string listed;
-  for (const std::string& difference : differences(asked, own, keys))
-    listed += (listed.empty() ? "" : ", ") + difference;
-  return listed;
+  return joined(differences(asked, own, keys), ", ");
 }
 
 std::set<std::string> keys_of(const Recipe& recipe) {

@@ -105,7 +105,6 @@ std::vector<Stage> read_stages(const std::string& path) {
 }
 
 void check(const std::vector<Stage>& stages) {
-  constexpr std::int64_t most_epochs = 1'000'000;
   std::set<std::string> names;
   for (const Stage& stage : stages) {
     require(!stage.name.empty() && names.insert(stage.name).second, "stages of different names, got ",

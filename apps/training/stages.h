@@ -26,6 +26,8 @@ struct Stage {
   friend bool operator==(const Stage&, const Stage&) = default;
 };
 
+inline constexpr std::int64_t most_epochs = 1'000'000;  ///< of a stage or a run
+
 /// "all", "weights", "attention". @throws UsageError for another word.
 TrainedPart parse_trained_part(std::string_view text);
 std::string_view name_of(TrainedPart part);
