@@ -13,6 +13,7 @@ using Catch::Matchers::StartsWith;
 
 #include <string>
 namespace omniconv::test {
+using Catch::Detail::Approx;
 using Catch::Matchers::StartsWith;
 inline auto ContainsSubstring(const std::string& part) {
   return Catch::Matchers::Contains(part);

@@ -9,6 +9,7 @@
 namespace omniconv {
 namespace {
 
+using test::Approx;
 using test::ContainsSubstring;
 using test::require_close;
 using test::Tolerance;

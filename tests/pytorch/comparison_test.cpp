@@ -6,6 +6,7 @@
 namespace omniconv::pytorch {
 namespace {
 
+using test::Approx;
 using test::ContainsSubstring;
 
 constexpr Bars bars{1e-5, 1e-4};
