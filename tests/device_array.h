@@ -45,16 +45,4 @@ class DeviceArray {
   std::shared_ptr<void> memory_;
 };
 
-/// The engine works with so many threads while this lives.
-class WithThreads {
- public:
-  explicit WithThreads(int threads) : before_(thread_count()) { set_threads(threads); }
-  ~WithThreads() { set_threads(before_); }
-  WithThreads(const WithThreads&) = delete;
-  WithThreads& operator=(const WithThreads&) = delete;
-
- private:
-  int before_;
-};
-
 }  // namespace omniconv::test

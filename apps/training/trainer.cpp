@@ -134,14 +134,17 @@ void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_step
 /// stands where it stood before. It comes behind the files that it must not be without.
 void Trainer::write_files(const RunFolder& folder, const BestFile& best,
                           const std::vector<EpochMetrics>& history) const {
-  std::map<std::string, HostTensor> weights = model_.store.state(snapshot_.weights);
-  const SafetensorsFile evaluated{snapshot_.averages ? model_.store.state(*snapshot_.averages) : weights,
+  using Tensors = std::map<std::string, HostTensor>;
+  Tensors weights = model_.store.state(snapshot_.weights);
+  const bool averaged = snapshot_.averages.has_value();
+  const SafetensorsFile evaluated{averaged ? model_.store.state(*snapshot_.averages) : weights,
                                   snapshot_.model_metadata};
   if (best.restored) folder.write(RunFolder::best_name, *best.restored);
   if (best.is_current && !best.within_epoch) folder.write(RunFolder::best_name, evaluated);
   folder.write(RunFolder::last_name, evaluated);
   folder.write_metrics(history);
-  folder.write(RunFolder::resume_name, resume_file(snapshot_, std::move(weights)));
+  folder.write(RunFolder::resume_name,
+               resume_file(snapshot_, std::move(weights), averaged ? evaluated.tensors : Tensors()));
   // The state knows what a stop within an epoch displaces: without it, the displaced one would be lost.
   if (best.is_current && best.within_epoch) folder.write(RunFolder::best_name, evaluated);
 }

@@ -57,8 +57,8 @@ class Trainer {
   void set_observer(RunObserver* observer) { observer_ = observer; }
 
   /// Trains until `last_step` steps of the run are finished or a signal comes. After each epoch, and where it stops
-  /// within one, it evaluates and writes metrics and checkpoints, beside the training of the next epoch; all are written
-  /// when it returns. `history` are the metrics so far and grows.
+  /// within one, it evaluates and writes metrics and checkpoints, beside the training of the next epoch; all are
+  /// written when it returns. `history` are the metrics so far and grows.
   /// @throws Error naming the step for a loss that is not finite, the files then are those of the epoch before; or for
   /// files that could not be written, an epoch late.
   void run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,
@@ -73,13 +73,13 @@ class Trainer {
     double accuracy;
     std::int64_t step;
   };
-  /// All that the files of a moment are made of, in memory of the host, so that training goes on while they are written.
+  /// All that the files of a moment are made of, in memory of the host: training goes on while they are written.
   struct Snapshot {
     ParameterStore::Snapshot weights;
     std::optional<ParameterStore::Snapshot> averages;  // with --ema: what was evaluated
     HostCopy velocity;
-    SafetensorsFile rest;                                  // of resume.safetensors
-    std::map<std::string, std::string> model_metadata;     // of the model that was evaluated
+    SafetensorsFile rest;                               // of resume.safetensors
+    std::map<std::string, std::string> model_metadata;  // of the model that was evaluated
   };
   /// What becomes of best.safetensors.
   struct BestFile {
@@ -112,7 +112,8 @@ class Trainer {
   BestFile choose_best(const RunFolder& folder, double accuracy);
   void take(Snapshot& snapshot) const;
   SafetensorsFile rest_of_state() const;
-  SafetensorsFile resume_file(const Snapshot& snapshot, std::map<std::string, HostTensor> weights) const;
+  SafetensorsFile resume_file(const Snapshot& snapshot, std::map<std::string, HostTensor> weights,
+                              std::map<std::string, HostTensor> averages) const;
   void write_files(const RunFolder& folder, const BestFile& best, const std::vector<EpochMetrics>& history) const;
   void finish_writing();
 

@@ -84,14 +84,15 @@ SafetensorsFile Trainer::resume_file() const {
   Snapshot snapshot;
   take(snapshot);
   snapshot.rest = rest_of_state();
-  return resume_file(snapshot, model_.store.state(snapshot.weights));
+  return resume_file(snapshot, model_.store.state(snapshot.weights),
+                     snapshot.averages ? model_.store.state(*snapshot.averages) : Tensors());
 }
 
-SafetensorsFile Trainer::resume_file(const Snapshot& snapshot, Tensors weights) const {
+SafetensorsFile Trainer::resume_file(const Snapshot& snapshot, Tensors weights, Tensors averages) const {
   SafetensorsFile file = snapshot.rest;
   file.tensors.merge(weights);
   add_with_prefix(file.tensors, optimizer_prefix, model_.store.state_of(snapshot.velocity));
-  if (snapshot.averages) add_with_prefix(file.tensors, average_prefix, model_.store.state(*snapshot.averages));
+  add_with_prefix(file.tensors, average_prefix, std::move(averages));
   return file;
 }
 

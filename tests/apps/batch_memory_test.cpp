@@ -1,7 +1,7 @@
 #include "apps/training/batch_memory.h"
 
 #include "tests/catch.h"
-#include "tests/memory_caching.h"
+#include "tests/settings.h"
 #include "tests/temporary_folder.h"
 
 namespace omniconv::test {

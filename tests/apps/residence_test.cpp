@@ -9,7 +9,7 @@
 #include "engine/device.h"
 #include "tests/apps/program.h"
 #include "tests/apps/tiny_runs.h"
-#include "tests/with_step_graphs.h"
+#include "tests/settings.h"
 
 #if OMNICONV_CUDA
 #define ON_DEVICE "[residence][cuda]"

@@ -10,7 +10,7 @@
 #include "engine/allocator.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
-#include "tests/memory_caching.h"
+#include "tests/settings.h"
 
 #if OMNICONV_CUDA
 #include "engine/check_cuda.h"

@@ -7,8 +7,7 @@
 #include "engine/tensor.h"
 #include "kernels/averages.h"
 #include "tests/catch.h"
-#include "tests/memory_caching.h"
-#include "tests/with_step_graphs.h"
+#include "tests/settings.h"
 
 #if OMNICONV_CUDA
 #define ON_DEVICE "[step_graph][cuda]"

@@ -7,6 +7,7 @@
 #include "tests/gradient_check.h"
 #include "tests/kernels/moments.h"
 #include "tests/reference.h"
+#include "tests/settings.h"
 
 namespace omniconv::test {
 namespace {

@@ -5,6 +5,7 @@
 #include "kernels/philox.h"
 #include "tests/device_array.h"
 #include "tests/gradient_check.h"
+#include "tests/settings.h"
 #include "tests/tolerance.h"
 
 namespace omniconv::test {

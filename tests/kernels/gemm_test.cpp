@@ -3,6 +3,7 @@
 #include "tests/device_array.h"
 #include "tests/gradient_check.h"
 #include "tests/reference.h"
+#include "tests/settings.h"
 
 namespace omniconv::test {
 namespace {
