@@ -46,7 +46,7 @@ Gradient Variable::gradient() const {
   if (!requires_grad()) return {};
   if (!node_->gradient.defined()) node_->gradient = Tensor::empty(node_->value.shape(), node_->value.dtype());
   const bool first = !std::exchange(node_->has_gradient, true);
-  node_->dot = Tensor();  // what was summed is of a part of the gradient now
+  node_->dots = Tensor();  // what was summed is of a part of the gradient now
   return {node_->gradient, first ? GradientMode::overwrite : GradientMode::accumulate};
 }
 
@@ -70,14 +70,14 @@ Moments Variable::take_moments() const {
   return std::exchange(node_->moments, {});
 }
 
-void Variable::want_dot() const {
-  node_->dot_wanted = true;
+void Variable::want_dots() const {
+  node_->dots_wanted = true;
 }
 
-Tensor Variable::dot_of(const Gradient& gradient) const {
-  if (!requires_grad() || !node_->dot_wanted || gradient.mode != GradientMode::overwrite) return {};
+Tensor Variable::dots_of(const Gradient& gradient, std::int64_t parts) const {
+  if (!requires_grad() || !node_->dots_wanted || gradient.mode != GradientMode::overwrite) return {};
   const Shape& extents = shape();
-  return node_->dot = Tensor::empty({extents.front(), extents.back()}, compute_dtype(value().dtype()));
+  return node_->dots = Tensor::empty({extents.front(), parts, extents.back()}, compute_dtype(value().dtype()));
 }
 
 Tensor Variable::Node::take_gradient() {
@@ -85,7 +85,7 @@ Tensor Variable::Node::take_gradient() {
 }
 
 Arriving Variable::Node::take_arriving() {
-  return {take_gradient(), pool ? pool->take_gradient() : Tensor(), std::exchange(dot, Tensor())};
+  return {take_gradient(), pool ? pool->take_gradient() : Tensor(), std::exchange(dots, Tensor())};
 }
 
 void Variable::begin_gradient() const {

@@ -34,7 +34,7 @@ struct Gradient {
 struct Arriving {
   Tensor d_output;  ///< undefined where the pool alone was read
   Tensor d_pool;    ///< of an output with a pool, if that was read
-  Tensor dot;       ///< of d_output and the output, if it was wanted and somebody summed it
+  Tensor dots;      ///< of d_output and the output, [N, parts, C], if they were wanted and somebody summed them
 };
 
 /// A value on the tape. Copies share the value and its gradient.
@@ -75,11 +75,11 @@ class Variable {
   Moments take_moments() const;
 
   /// Asks whoever computes the gradient g of this value, [N, ..., C], for Σ g ⊙ value over all but the first and the
-  /// last axis, too: Arriving::dot, if it is done.
-  void want_dot() const;
-  /// Where to write that sum, [N, C] in the type that sums have, beside `gradient`, which is all of g so far; undefined
-  /// where it is not wanted or `gradient` is not all.
-  Tensor dot_of(const Gradient& gradient) const;
+  /// last axis, too: Arriving::dots, if it is done.
+  void want_dots() const;
+  /// Where to write that sum, in parts that add up to it, [N, parts, C] in the type that sums have, beside `gradient`,
+  /// which is all of g so far; undefined where it is not wanted or `gradient` is not all.
+  Tensor dots_of(const Gradient& gradient, std::int64_t parts) const;
 
   /// Gives a variable its value and, for a parameter, the place of its gradient and maybe of a copy of its value in
   /// another type: parameters are declared before the arenas that hold them exist.
@@ -98,10 +98,10 @@ class Variable {
     Tensor copy;  // of the value, in another type
     std::shared_ptr<Node> pool;
     Moments moments;
-    Tensor dot;  // of gradient and value
+    Tensor dots;  // of gradient and value
     bool requires_grad = false;
     bool has_gradient = false;
-    bool dot_wanted = false;
+    bool dots_wanted = false;
 
     /// Hands out the gradient, if there is one, and forgets it.
     Tensor take_gradient();
@@ -137,7 +137,7 @@ class Tape {
 
   /// Wraps `output` and keeps `backward` for it. Call it only when needs_backward() said so.
   Variable record(std::string operation, Tensor output, Backward backward);
-  /// The same for an output that attach_pool() or want_dot() will be called for.
+  /// The same for an output that attach_pool() or want_dots() will be called for.
   Variable record(std::string operation, Tensor output, BackwardOfAll backward);
   /// The same for an operation with several outputs, some of which may be undefined, as their variables are then.
   std::vector<Variable> record(std::string operation, const std::vector<Tensor>& outputs, BackwardOfSeveral backward);

@@ -194,34 +194,17 @@ void tap_dot(const ConvShape& shape, const T* columns, const T* d_columns, T* we
          shape.group_in(), columns, d_columns, weighted_spatial);
 }
 
-template <class T>
-void sum_shares(const T* weighted_kst, std::int64_t samples, std::int64_t kernels, std::int64_t taps,
-                T* weighted_kernel, T* weighted_spatial, Stream stream) {
-  for_each_element(samples, kernels + taps, stream, [=] OMNI_HOST_DEVICE(std::int64_t n, std::int64_t column) {
-    const T* shares = weighted_kst + n * kernels * taps;
-    T sum = 0;
-    if (column < kernels) {
-      for (std::int64_t t = 0; t < taps; ++t) sum += shares[column * taps + t];
-      weighted_kernel[n * kernels + column] = sum;
-    } else {
-      for (std::int64_t k = 0; k < kernels; ++k) sum += shares[k * taps + column - kernels];
-      weighted_spatial[n * taps + column - kernels] = sum;
-    }
-  });
-}
-
-#define OMNICONV_INSTANTIATE(T)                                                                                      \
-  template void aggregate_weights(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                \
-  template void aggregate_weights_backward(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*,      \
-                                           bool, T*, Stream);                                                        \
-  template void im2col(const ConvShape&, const T*, const T*, T*, Stream);                                            \
-  template void col2im(const ConvShape&, const T*, const T*, T*, bool, Stream);                                      \
-  template void scale_taps(const ConvShape&, const T*, T*, Stream);                                                  \
-  template void combine_kernels(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                  \
-  template void spread_kernels(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                   \
-  template void kernel_dot(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, Stream);             \
-  template void tap_dot(const ConvShape&, const T*, const T*, T*, Stream);                                           \
-  template void sum_shares(const T*, std::int64_t, std::int64_t, std::int64_t, T*, T*, Stream);
+#define OMNICONV_INSTANTIATE(T)                                                                                       \
+  template void aggregate_weights(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                 \
+  template void aggregate_weights_backward(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, bool, \
+                                           T*, Stream);                                                               \
+  template void im2col(const ConvShape&, const T*, const T*, T*, Stream);                                             \
+  template void col2im(const ConvShape&, const T*, const T*, T*, bool, Stream);                                       \
+  template void scale_taps(const ConvShape&, const T*, T*, Stream);                                                   \
+  template void combine_kernels(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                   \
+  template void spread_kernels(const ConvShape&, const AttentionValues<T>&, const T*, T*, Stream);                    \
+  template void kernel_dot(const ConvShape&, const AttentionValues<T>&, const T*, const T*, T*, Stream);              \
+  template void tap_dot(const ConvShape&, const T*, const T*, T*, Stream);
 OMNICONV_INSTANTIATE(float)
 OMNICONV_INSTANTIATE(double)
 #undef OMNICONV_INSTANTIATE

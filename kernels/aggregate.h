@@ -52,9 +52,4 @@ void kernel_dot(const ConvShape& shape, const AttentionValues<T>& attention, con
 template <class T>
 void tap_dot(const ConvShape& shape, const T* columns, const T* d_columns, T* weighted_spatial, Stream stream);
 
-/// weighted_kernel[n, k] = Σ_t Q and weighted_spatial[n, t] = Σ_k Q, of Q [N, K, taps].
-template <class T>
-void sum_shares(const T* weighted_kst, std::int64_t samples, std::int64_t kernels, std::int64_t taps,
-                T* weighted_kernel, T* weighted_spatial, Stream stream);
-
 }  // namespace omniconv::kernels

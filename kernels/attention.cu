@@ -47,6 +47,14 @@ void attention_forward(const HeadWidths& widths, const T* products, const T* bia
   });
 }
 
+/// The sum of `count` values, each `stride` behind the one before.
+template <class T>
+OMNI_HOST_DEVICE double sum_of(const T* values, std::int64_t count, std::int64_t stride) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < count; ++i) sum += values[i * stride];
+  return sum;
+}
+
 template <class T>
 void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T>& filter,
                         const LogitsGradient<T>& spatial, const LogitsGradient<T>& kernel, const double* temperature,
@@ -61,14 +69,16 @@ void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T
                                                      : kernel;
     const std::int64_t i = of_filter < 0 ? j : of_spatial < 0 ? of_filter : of_kernel < 0 ? of_spatial : of_kernel;
     const std::int64_t at = n * head.width + i;
+    const T* const weighted = head.weighted + n * head.width * head.parts;
     T gradient;
     if (of_kernel < 0) {
       const T t = static_cast<T>(*temperature);
-      gradient = sigmoid(-head.activation[at] / t) * head.weighted[at] / t;
+      gradient = sigmoid(-head.activation[at] / t) * static_cast<T>(sum_of(weighted + i, head.parts, head.width)) / t;
     } else {
-      double sum = 0;  // the difference cancels where one kernel has most of the attention
-      for (std::int64_t k = 0; k < head.width; ++k) sum += head.weighted[n * head.width + k];
-      gradient = static_cast<T>((head.weighted[at] - head.activation[at] * sum) / *temperature);
+      // In double: the difference cancels where one kernel has most of the attention.
+      const double own = sum_of(weighted + i * head.parts, head.parts, 1);
+      const double all = sum_of(weighted, head.width * head.parts, 1);
+      gradient = static_cast<T>((own - head.activation[at] * all) / *temperature);
     }
     write(head.d_logits[at], gradient, head.accumulate);
   });

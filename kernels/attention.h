@@ -38,15 +38,20 @@ template <class T>
 struct LogitsGradient {
   std::int64_t width = 0;  ///< 0: this head's gradient is not wanted
   const T* activation;     ///< logits z [N, width] of a sigmoid head, attention p [N, K] of the kernel head
-  const T* weighted;       ///< [N, width]: attention ⊙ dL/d attention, which are C, R, Σ_k Q and Σ_t Q
+  const T* weighted;       ///< attention ⊙ dL/d attention, in parts
   T* d_logits;             ///< [N, width]
   bool accumulate = false;
+  std::int64_t parts = 1;  ///< of weighted
 };
 
 /// The gradients of all heads' logits at once, none of which divides by an attention:
 ///   d_logits[n, i] (+)= (1 - a_i) · weighted[n, i] / T                        of the three with a sigmoid,
 ///   d_logits[n, k] (+)= (weighted[n, k] - p_nk Σ_k weighted[n, k]) / T        of the kernel head,
 /// with 1 - a evaluated as sigmoid(-z/T), so that nothing cancels.
+///
+/// What is weighted comes as sums that blocks, pixels or the axes of Q are left of, and is added up here: C, R and Σ_k
+/// Q of the sigmoid heads as [N, parts, width], Σ_t Q of the kernel head as [N, width, parts]. So Q [N, K, R·S] serves
+/// both as it is.
 template <class T>
 void attention_backward(const LogitsGradient<T>& channel, const LogitsGradient<T>& filter,
                         const LogitsGradient<T>& spatial, const LogitsGradient<T>& kernel, const double* temperature,

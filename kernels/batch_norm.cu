@@ -309,14 +309,14 @@ OMNI_KERNEL void input_gradients(ColumnCut cut, BatchNormBackward<T> b, bool rel
 
 /// input_gradients with the sums over the rows of each chunk, of d_input ⊙ input.
 template <class T, int W>
-OMNI_KERNEL void input_gradients_and_dot(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels,
-                                         const compute_type_t<T>* coefficients, compute_type_t<T>* sums) {
+OMNI_KERNEL void input_gradients_and_dots(ColumnCut cut, BatchNormBackward<T> b, bool relu, std::int64_t pixels,
+                                          const compute_type_t<T>* coefficients) {
   using Value = compute_type_t<T>;
   const ColumnPlace place = ColumnPlace::of_this_thread<W>(cut);
   InputGradient<T, W> gradient(cut, place, b, relu, pixels, coefficients);
   const auto of_this_thread =
       sum_rows<1, Value, W>(place, [&](std::int64_t row, Lanes<Value, W>* sum) { gradient(row, sum); });
-  write_chunk_sums(cut, place, of_this_thread, 1, sums);
+  write_chunk_sums(cut, place, of_this_thread, 1, b.dots);
 }
 
 void check_shape(const BatchNormShape& shape) {
@@ -412,7 +412,7 @@ template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>& arguments, Stream stream) {
   using Value = compute_type_t<T>;
   check_shape(shape);
-  expect(arguments.dot == nullptr || (arguments.d_input != nullptr && !arguments.accumulate_input), "batch_norm",
+  expect(arguments.dots == nullptr || (arguments.d_input != nullptr && !arguments.accumulate_input), "batch_norm",
          "expected a gradient of the input that is written for its dot product, got ",
          arguments.d_input == nullptr ? "none" : "one to add to");
   const ColumnCut cut = cut_columns<T>(1, shape.rows, shape.channels);
@@ -421,7 +421,6 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
   const bool corrects_input = arguments.d_input != nullptr && arguments.batch_statistics;
   const bool needs_sums = corrects_input || arguments.d_gamma != nullptr || arguments.d_beta != nullptr;
   Value* const coefficients = arguments.workspace + cut.chunks * 2 * shape.channels;
-  Value* const dots = by_sample.chunks == 1 ? arguments.dot : coefficients + 2 * shape.channels;
   with_column_width<T>(
       shape.channels, {arguments.input, arguments.output, arguments.d_output, arguments.d_input, arguments.d_residual},
       [&](auto width) {
@@ -435,15 +434,18 @@ void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>
         }
         if (!needs_rows) return;
         const Value* const corrections = corrects_input ? coefficients : nullptr;
-        if (arguments.dot == nullptr)
+        if (arguments.dots == nullptr)
           return launch_on_columns<W>(input_gradients<T, W>, cut, stream, arguments, shape.relu, shape.pixels(),
                                       corrections);
-        launch_on_columns<W, ColumnSums<1, W>>(input_gradients_and_dot<T, W>, by_sample, stream, arguments, shape.relu,
-                                               shape.pixels(), corrections, dots);
-        if (by_sample.chunks > 1)
-          launch_column_sums<Value>(shape.samples, by_sample.chunks, shape.channels, dots, 1, arguments.dot, false,
-                                    stream);
+        launch_on_columns<W, ColumnSums<1, W>>(input_gradients_and_dots<T, W>, by_sample, stream, arguments, shape.relu,
+                                               shape.pixels(), corrections);
       });
+}
+
+template <class T>
+std::int64_t batch_norm_dot_parts(const BatchNormShape& shape) {
+  check_shape(shape);
+  return cut_samples<T>(shape).chunks;
 }
 
 template void batch_norm_use_running(const BatchNormShape&, const float*, const float*, float*, float*, Stream);
@@ -451,6 +453,7 @@ template void batch_norm_use_running(const BatchNormShape&, const double*, const
 
 #define OMNICONV_INSTANTIATE(T)                                                                                       \
   template std::int64_t batch_norm_workspace<T>(const BatchNormShape&);                                               \
+  template std::int64_t batch_norm_dot_parts<T>(const BatchNormShape&);                                               \
   template void batch_norm_statistics(const BatchNormShape&, const T*, compute_type_t<T>*, compute_type_t<T>*,        \
                                       compute_type_t<T>*, compute_type_t<T>*, std::int64_t*, double,                  \
                                       compute_type_t<T>*, Stream);                                                    \

@@ -92,11 +92,17 @@ struct BatchNormBackward {
   bool accumulate_gamma = false;
   Value* d_beta = nullptr;  // [C]
   bool accumulate_beta = false;
-  Value* dot = nullptr;  // [N, C]: Σ_p d_input ⊙ input by sample, before T rounds d_input, which must not accumulate
+  // [N, batch_norm_dot_parts, C], whose parts add up to Σ_p d_input ⊙ input by sample, from d_input before T rounds it;
+  // d_input must not accumulate.
+  Value* dots = nullptr;
   Value* workspace;  // batch_norm_workspace elements
 };
 
 template <class T>
 void batch_norm_backward(const BatchNormShape& shape, const BatchNormBackward<T>& arguments, Stream stream);
+
+/// The parts that a sample's pixels are cut into for BatchNormBackward::dots.
+template <class T>
+std::int64_t batch_norm_dot_parts(const BatchNormShape& shape);
 
 }  // namespace omniconv::kernels

@@ -5,7 +5,6 @@
 #include <limits>
 #include <optional>
 
-#include "kernels/columns.h"
 #include "kernels/error.h"
 #include "kernels/mma_work.h"
 
@@ -238,14 +237,6 @@ void run(const ConvShape& shape, const AttentionValues<float>& attention, const 
   });
 }
 
-/// Parts into which the data gradient's blocks cut the pixels of a sample.
-std::int64_t dot_parts(const Product& product) {
-  std::int64_t parts = 0;
-  with_layout(product,
-              [&](auto, const Layout& layout) { parts = std::int64_t{layout.pixel_tiles} * product.classes(); });
-  return parts;
-}
-
 }  // namespace
 
 bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels) {
@@ -276,26 +267,27 @@ MomentParts od_conv_mma_moments(const ConvShape& shape, std::int64_t kernels) {
   return parts;
 }
 
-std::int64_t od_conv_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
-  return shape.samples * shape.in_channels * dot_parts(product_of(shape, kernels, false));
+std::int64_t od_conv_mma_dot_parts(const ConvShape& shape, std::int64_t kernels) {
+  const Product product = product_of(shape, kernels, false);
+  std::int64_t parts = 0;
+  with_layout(product,
+              [&](auto, const Layout& layout) { parts = std::int64_t{layout.pixel_tiles} * product.classes(); });
+  return parts;
 }
 
 template <class Half>
 void od_conv_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
                                const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                               float* weighted_channel, float* workspace, Stream stream) {
+                               float* weighted_channel, Stream stream) {
   run<Half, false>(shape, attention, d_output, weight,
-                   {d_input, weighted_channel ? input : nullptr, workspace, accumulate, nullptr}, stream);
-  if (weighted_channel)
-    launch_column_sums(shape.samples, dot_parts(product_of(shape, attention.kernels, false)), shape.in_channels,
-                       static_cast<const float*>(workspace), 1.0, weighted_channel, false, stream);
+                   {d_input, weighted_channel ? input : nullptr, weighted_channel, accumulate, nullptr}, stream);
 }
 
 #define OMNICONV_INSTANTIATE(T)                                                                                      \
   template void od_conv_mma_forward(const ConvShape&, const AttentionValues<float>&, const T*, const T*, T*, float*, \
                                     Stream);                                                                         \
   template void od_conv_mma_data_gradient(const ConvShape&, const AttentionValues<float>&, const T*, const T*,       \
-                                          const T*, T*, bool, float*, float*, Stream);
+                                          const T*, T*, bool, float*, Stream);
 OMNICONV_INSTANTIATE(bf16)
 OMNICONV_INSTANTIATE(f16)
 #undef OMNICONV_INSTANTIATE

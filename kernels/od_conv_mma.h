@@ -28,15 +28,15 @@ void od_conv_mma_forward(const ConvShape& shape, const AttentionValues<float>& a
 /// The parts that the moments are of: a sample's pixels in a tile.
 MomentParts od_conv_mma_moments(const ConvShape& shape, std::int64_t kernels);
 
-/// Floats of workspace that od_conv_mma_data_gradient needs when weighted_channel is wanted.
-std::int64_t od_conv_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
+/// Into how many parts the data gradient's blocks cut the pixels of a sample.
+std::int64_t od_conv_mma_dot_parts(const ConvShape& shape, std::int64_t kernels);
 
 /// d_input [N, H, W, I] (+)= dx = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q_k W_k) and, unless nullptr,
-/// weighted_channel [N, I] = C = Σ_p input ⊙ dx, from dx before it is rounded; only for it, input and workspace are
-/// read and written. @throws Error unless od_conv_mma_takes the shape.
+/// weighted_channel [N, od_conv_mma_dot_parts, I], whose parts add up to C = Σ_p input ⊙ dx, from dx before it is
+/// rounded; only for it, input is read. @throws Error unless od_conv_mma_takes the shape.
 template <class Half>
 void od_conv_mma_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
                                const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                               float* weighted_channel, float* workspace, Stream stream);
+                               float* weighted_channel, Stream stream);
 
 }  // namespace omniconv::kernels

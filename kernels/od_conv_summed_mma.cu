@@ -63,7 +63,7 @@ struct Result {
   Half* target;  // or nullptr
   bool accumulate;
   const Half* input;  // [N, positions, columns], for the other two
-  float* products;    // input ⊙ target [pixels, N, columns], or nullptr
+  float* products;    // input ⊙ target, of its shape, or nullptr
   float* shares;      // parts of Q [column tiles · column_warps, positions, N, K, taps], or nullptr
   float* moments;     // [rows / warp_rows, 2, columns] of the target, forward; or nullptr
 };
@@ -330,9 +330,7 @@ OMNI_DEVICE void store(const Product& product, const Positions& positions, const
         const float low = totals[m][j][2 * half] * factor[0], high = totals[m][j][2 * half + 1] * factor[1];
         if (result.products) {
           const auto x = load_vector<2>(result.input + line + column);
-          const int pixel = positions.pixel[row.position];
-          float* const to = result.products + (std::int64_t{pixel} * product.samples + row.sample) * product.columns;
-          store_vector(to + column, Vec<float, 2>{{x[0] * low, x[1] * high}});
+          store_vector(result.products + line + column, Vec<float, 2>{{x[0] * low, x[1] * high}});
         }
         if constexpr (Forward) {
           const auto stored = unpack<Half>(pack<Half>(low, high));
@@ -504,7 +502,7 @@ MomentParts od_conv_summed_mma_moments(const ConvShape& shape) {
 }
 
 std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels) {
-  return shape.input_count() + share_floats(product_of<false>(shape, kernels));
+  return share_floats(product_of<false>(shape, kernels));
 }
 
 template <class Half>
@@ -516,13 +514,9 @@ void od_conv_summed_mma_data_gradient(const ConvShape& shape, const AttentionVal
   const Product product = product_of<false>(shape, attention.kernels);
   const Half* const source = scaled<Half>(d_output, attention.filter, scaled_gradient, shape.samples,
                                           shape.out_pixels(), shape.out_channels, stream);
-  float* const products = weighted_channel ? workspace : nullptr;
-  float* const shares = weighted_kst ? workspace + shape.input_count() : nullptr;
-  run_product<Half, false>(shape, attention, source, weight, {d_input, accumulate, input, products, shares, nullptr},
-                           stream);
-  if (products)
-    launch_column_sums<float>(1, shape.in_pixels(), shape.samples * shape.in_channels, products, 1.0, weighted_channel,
-                              false, stream);
+  float* const shares = weighted_kst ? workspace : nullptr;
+  run_product<Half, false>(shape, attention, source, weight,
+                           {d_input, accumulate, input, weighted_channel, shares, nullptr}, stream);
   if (shares)
     launch_column_sums<float>(1, product.column_tiles() * column_warps * product.positions,
                               shape.samples * attention.kernels * shape.taps(), shares, 1.0, weighted_kst, false,

@@ -31,12 +31,12 @@ void od_conv_summed_mma_forward(const ConvShape& shape, const AttentionValues<fl
 /// The parts that the moments are of: a warp's rows of the product.
 MomentParts od_conv_summed_mma_moments(const ConvShape& shape);
 
-/// Floats of workspace that od_conv_summed_mma_data_gradient needs.
+/// Floats of workspace that od_conv_summed_mma_data_gradient needs where weighted_kst is wanted.
 std::int64_t od_conv_summed_mma_data_gradient_workspace(const ConvShape& shape, std::int64_t kernels);
 
 /// All that the product with the kernels gives of the gradients; whatever is a nullptr is not computed:
 ///   d_input [N, H, W, I] (+)= dx = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q_k W_k)
-///   weighted_channel [N, I] = C = Σ_p x ⊙ dx, from dx before it is rounded
+///   weighted_channel [N, H·W, I] = x ⊙ dx, whose pixels add up to C, from dx before it is rounded
 ///   weighted_kst [N, K, R·S] = Q, from the sums that make up dx: no product of its own
 /// scaled_gradient: memory for f ⊙ d_output, as much as d_output; not used without filter attention.
 template <class Half>

@@ -36,6 +36,23 @@ float* place_for(Moments* moments, const kernels::MomentParts& parts, std::int64
   return moments->values.data<float>();
 }
 
+/// Where sums of this shape go; nullptr if nobody wants them.
+template <class Value>
+Value* place_for(Tensor* sums, const Shape& shape) {
+  if (!sums) return nullptr;
+  *sums = Tensor::empty(shape, DTypeOf<Value>::value);
+  return sums->data<Value>();
+}
+
+/// The same for Q [N, K, R·S], of which both are sums.
+template <class Value>
+Value* place_for(WeightedShares* sums, const ConvShape& shape, std::int64_t kernels) {
+  if (!sums) return nullptr;
+  Value* const shares = place_for<Value>(&sums->kernel, {shape.samples, kernels, shape.taps()});
+  sums->spatial = sums->kernel;
+  return shares;
+}
+
 Run run_of(const Problem& problem, const Plan& plan, const void* weight) {
   return {.problem = problem, .algorithm = name_of(plan.algorithm), .reason = plan.reason, .weight = weight};
 }
@@ -83,19 +100,24 @@ void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_
 
 template <class T>
 void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
-                           const T* weight, const T* d_output, T* d_input, bool accumulate,
-                           compute_type_t<T>* weighted_channel, Stream stream) {
+                           const T* weight, const T* d_output, T* d_input, bool accumulate, Tensor* weighted_channel,
+                           Stream stream) {
+  using Value = compute_type_t<T>;
   const Problem problem = problem_of<T>(shape, attention.kernels, Direction::data_gradient);
   const Plan plan = conv::plan(problem);
   const Algorithm algorithm = plan.algorithm;
   const RunTimer timer(run_of(problem, plan, weight));
+  const auto channel_in_parts = [&](std::int64_t parts) {
+    return place_for<Value>(weighted_channel, {shape.samples, parts, shape.in_channels});
+  };
   if constexpr (is_half<T>) {
     if (algorithm == Algorithm::tensor_core)
-      return tensor_core_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel,
-                                       stream);
+      return kernels::od_conv_mma_data_gradient(
+          shape, attention, input, weight, d_output, d_input, accumulate,
+          channel_in_parts(kernels::od_conv_mma_dot_parts(shape, attention.kernels)), stream);
     if (algorithm == Algorithm::tensor_core_summed)
       return summed_tensor_core_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate,
-                                              weighted_channel, nullptr, stream);
+                                              channel_in_parts(shape.in_pixels()), nullptr, stream);
     // C is taken from the gradient before it is rounded, which our own kernel does not keep.
     if (algorithm != Algorithm::tiled || weighted_channel)
       return data_gradient_in_float(
@@ -105,18 +127,19 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
             dynamic_data_gradient(shape, attention, x, w, dy, dx, false, weighted_channel, stream);
           });
   }
+  Value* const channel = channel_in_parts(1);
 #if !OMNICONV_CUDA
   if constexpr (std::is_same_v<T, float>) {
     if (algorithm == Algorithm::blocked)
-      return blocked_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+      return blocked_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, channel);
     if (algorithm == Algorithm::streamed)
-      return streamed_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+      return streamed_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, channel);
     if (algorithm == Algorithm::winograd)
-      return winograd_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel);
+      return winograd_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, channel);
   }
 #endif
   // C needs this convolution's own gradient: where others have added to d_input already, it is computed beside it.
-  const bool beside = accumulate && weighted_channel;
+  const bool beside = accumulate && channel;
   Tensor own;
   T* target = d_input;
   if (beside) {
@@ -134,16 +157,14 @@ void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute
   }
   if (algorithm == Algorithm::tiled)
     kernels::od_conv_data_gradient(shape, attention, d_output, weight, target, add, stream);
-  if (weighted_channel)
-    kernels::pixel_dot(input, target, weighted_channel, shape.samples, shape.in_pixels(), shape.in_channels, stream);
+  if (channel) kernels::pixel_dot(input, target, channel, shape.samples, shape.in_pixels(), shape.in_channels, stream);
   if (beside) kernels::add(target, d_input, shape.input_count(), stream);
 }
 
 template <class T>
 void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
                              const T* input, const T* weight, const T* d_output, compute_type_t<T>* d_weight,
-                             bool accumulate, compute_type_t<T>* weighted_kernel, compute_type_t<T>* weighted_spatial,
-                             Stream stream) {
+                             bool accumulate, WeightedShares* weighted_shares, Stream stream) {
   using Value = compute_type_t<T>;
   const Problem problem = problem_of<T>(shape, attention.kernels, Direction::weight_gradient);
   const Plan plan = conv::plan(problem);
@@ -156,18 +177,16 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
                                       [&](const float* x, const float* w, const float* dy) {
                                         const ForceAlgorithm same(algorithm);
                                         dynamic_weight_gradient(shape, attention, x, w, dy, d_weight, accumulate,
-                                                                weighted_kernel, weighted_spatial, stream);
+                                                                weighted_shares, stream);
                                       });
   } else if (algorithm == Algorithm::two_sided) {
-    return two_sided_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, weighted_kernel,
-                                     weighted_spatial, stream);
+    Tensor* const kernel = weighted_shares ? &weighted_shares->kernel : nullptr;
+    Tensor* const spatial = weighted_shares ? &weighted_shares->spatial : nullptr;
+    return two_sided_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate,
+                                     place_for<Value>(kernel, {shape.samples, attention.kernels, 1}),
+                                     place_for<Value>(spatial, {shape.samples, 1, shape.taps()}), stream);
   }
-  Tensor weighted_kst;  // Q [N, K, R·S]
-  Value* shares = nullptr;
-  if (weighted_kernel) {
-    weighted_kst = Tensor::empty({shape.samples, attention.kernels, shape.taps()}, DTypeOf<Value>::value);
-    shares = weighted_kst.data<Value>();
-  }
+  Value* const shares = place_for<Value>(weighted_shares, shape, attention.kernels);
   if (algorithm == Algorithm::tiled) {
     const Buffer<Value> workspace(kernels::od_conv_weight_gradient_workspace<Value>(shape, attention.kernels));
     kernels::od_conv_weight_gradient(shape, attention, input, d_output, weight, d_weight, accumulate, shares,
@@ -198,9 +217,6 @@ void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compu
       winograd_weight_gradient(shape, attention, input, weight, d_output, d_weight, accumulate, shares);
   }
 #endif
-  if (shares)
-    kernels::sum_shares(shares, shape.samples, attention.kernels, shape.taps(), weighted_kernel, weighted_spatial,
-                        stream);
 }
 
 template <class T>
@@ -211,25 +227,24 @@ void dynamic_gradients(const ConvShape& shape, const AttentionValues<compute_typ
     const Problem data_problem = problem_of<T>(shape, attention.kernels, Direction::data_gradient);
     const Plan data = plan(data_problem);
     const Plan weights = plan(problem_of<T>(shape, attention.kernels, Direction::weight_gradient));
-    if (g.d_input && g.weighted_kernel && data.algorithm == Algorithm::tensor_core_summed &&
+    if (g.d_input && g.weighted_shares && data.algorithm == Algorithm::tensor_core_summed &&
         weights.algorithm == Algorithm::tensor_core_summed) {
       {
         const RunTimer timer(run_of(data_problem, data, weight));
-        const Buffer<float> shares(shape.samples * attention.kernels * shape.taps());
-        summed_tensor_core_data_gradient(shape, attention, input, weight, d_output, g.d_input, g.accumulate_input,
-                                         g.weighted_channel, shares.get(), stream);
-        kernels::sum_shares(shares.get(), shape.samples, attention.kernels, shape.taps(), g.weighted_kernel,
-                            g.weighted_spatial, stream);
+        summed_tensor_core_data_gradient(
+            shape, attention, input, weight, d_output, g.d_input, g.accumulate_input,
+            place_for<float>(g.weighted_channel, {shape.samples, shape.in_pixels(), shape.in_channels}),
+            place_for<float>(g.weighted_shares, shape, attention.kernels), stream);
       }
       if (g.d_weight)
         dynamic_weight_gradient<T>(shape, attention, input, weight, d_output, g.d_weight, g.accumulate_weight, nullptr,
-                                   nullptr, stream);
+                                   stream);
       return;
     }
   }
-  if (g.d_weight || g.weighted_kernel)
+  if (g.d_weight || g.weighted_shares)
     dynamic_weight_gradient(shape, attention, input, weight, d_output, g.d_weight, g.accumulate_weight,
-                            g.weighted_kernel, g.weighted_spatial, stream);
+                            g.weighted_shares, stream);
   if (g.d_input)
     dynamic_data_gradient(shape, attention, input, weight, d_output, g.d_input, g.accumulate_input, g.weighted_channel,
                           stream);
@@ -239,10 +254,9 @@ void dynamic_gradients(const ConvShape& shape, const AttentionValues<compute_typ
   template void dynamic_forward(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, T*,   \
                                 Stream, Moments*);                                                                     \
   template void dynamic_data_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*, \
-                                      const T*, T*, bool, compute_type_t<T>*, Stream);                                 \
+                                      const T*, T*, bool, Tensor*, Stream);                                            \
   template void dynamic_weight_gradient(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*,         \
-                                        const T*, const T*, compute_type_t<T>*, bool, compute_type_t<T>*,              \
-                                        compute_type_t<T>*, Stream);                                                   \
+                                        const T*, const T*, compute_type_t<T>*, bool, WeightedShares*, Stream);        \
   template void dynamic_gradients(const ConvShape&, const AttentionValues<compute_type_t<T>>&, const T*, const T*,     \
                                   const T*, const DynamicGradients<T>&, Stream);
 OMNICONV_INSTANTIATE(float)

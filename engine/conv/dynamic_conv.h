@@ -20,31 +20,34 @@ template <class T>
 void dynamic_forward(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
                      const T* weight, T* output, Stream stream, Moments* moments = nullptr);
 
-/// d_input (+)= dx_conv = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k) and, unless nullptr,
-/// weighted_channel [N, I] = C = Σ_p x ⊙ dx_conv.
+/// d_input (+)= dx_conv = c ⊙ conv_transpose(f ⊙ d_output, Σ_k q W_k) and, unless nullptr, weighted_channel [N, parts,
+/// I], whose parts add up to C = Σ_p x ⊙ dx_conv; an algorithm leaves as many as suit it.
 template <class T>
 void dynamic_data_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention, const T* input,
-                           const T* weight, const T* d_output, T* d_input, bool accumulate,
-                           compute_type_t<T>* weighted_channel, Stream stream);
+                           const T* weight, const T* d_output, T* d_input, bool accumulate, Tensor* weighted_channel,
+                           Stream stream);
 
-/// d_weight [K, O, R, S, I/g] (+)= Σ_n q_n D_n (unless nullptr), weighted_kernel [N, K] = Σ_t Q and
-/// weighted_spatial [N, R·S] = Σ_k Q (unless nullptr, both or neither).
+/// The sums over a sample's weights, in parts, too. Most algorithms leave Q [N, K, R·S] for both.
+struct WeightedShares {
+  Tensor kernel;   ///< Σ_t Q, [N, K, parts]
+  Tensor spatial;  ///< Σ_k Q, [N, parts, R·S]
+};
+
+/// d_weight [K, O, R, S, I/g] (+)= Σ_n q_n D_n and weighted_shares; either may be nullptr.
 template <class T>
 void dynamic_weight_gradient(const ConvShape& shape, const AttentionValues<compute_type_t<T>>& attention,
                              const T* input, const T* weight, const T* d_output, compute_type_t<T>* d_weight,
-                             bool accumulate, compute_type_t<T>* weighted_kernel, compute_type_t<T>* weighted_spatial,
-                             Stream stream);
+                             bool accumulate, WeightedShares* weighted_shares, Stream stream);
 
 /// What the two gradients write; nullptr for what is not wanted.
 template <class T>
 struct DynamicGradients {
   T* d_input = nullptr;
   bool accumulate_input = false;
-  compute_type_t<T>* weighted_channel = nullptr;  ///< wanted only together with d_input
+  Tensor* weighted_channel = nullptr;  ///< wanted only together with d_input
   compute_type_t<T>* d_weight = nullptr;
   bool accumulate_weight = false;
-  compute_type_t<T>* weighted_kernel = nullptr;
-  compute_type_t<T>* weighted_spatial = nullptr;
+  WeightedShares* weighted_shares = nullptr;
 };
 
 /// dynamic_weight_gradient and dynamic_data_gradient, as far as wanted. Where C computes both on tensor cores, Q is a

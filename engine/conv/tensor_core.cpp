@@ -1,21 +1,10 @@
 #include "engine/conv/tensor_core.h"
 
 #include "engine/conv/library_parts.h"
-#include "kernels/od_conv_mma.h"
 #include "kernels/od_conv_mma_weight.h"
 #include "kernels/od_conv_summed_mma.h"
 
 namespace omniconv::conv {
-
-template <class Half>
-void tensor_core_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                               const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                               float* weighted_channel, Stream stream) {
-  const Buffer<float> workspace(
-      weighted_channel ? kernels::od_conv_mma_data_gradient_workspace(shape, attention.kernels) : 0);
-  kernels::od_conv_mma_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate, weighted_channel,
-                                     workspace.get(), stream);
-}
 
 template <class Half>
 void tensor_core_weight_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
@@ -38,7 +27,8 @@ void summed_tensor_core_data_gradient(const ConvShape& shape, const AttentionVal
                                       const Half* input, const Half* weight, const Half* d_output, Half* d_input,
                                       bool accumulate, float* weighted_channel, float* weighted_kst, Stream stream) {
   const Buffer<Half> scaled_gradient(attention.filter ? shape.output_count() : 0);
-  const Buffer<float> workspace(kernels::od_conv_summed_mma_data_gradient_workspace(shape, attention.kernels));
+  const Buffer<float> workspace(
+      weighted_kst ? kernels::od_conv_summed_mma_data_gradient_workspace(shape, attention.kernels) : 0);
   kernels::od_conv_summed_mma_data_gradient(shape, attention, input, weight, d_output, d_input, accumulate,
                                             weighted_channel, weighted_kst, scaled_gradient.get(), workspace.get(),
                                             stream);
@@ -56,8 +46,6 @@ void summed_tensor_core_weight_gradient(const ConvShape& shape, const AttentionV
 }
 
 #define OMNICONV_INSTANTIATE(Half)                                                                                     \
-  template void tensor_core_data_gradient(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,   \
-                                          const Half*, Half*, bool, float*, Stream);                                   \
   template void tensor_core_weight_gradient(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*, \
                                             const Half*, float*, bool, float*, Stream);                                \
   template void summed_tensor_core_forward(const ConvShape&, const AttentionValues<float>&, const Half*, const Half*,  \

@@ -1,4 +1,4 @@
-// Algorithms B and C on tensor cores, in bf16 and f16: their kernels, with the memory those work in.
+// Algorithms B and C on tensor cores, in bf16 and f16: those of their kernels that need memory to work in.
 #pragma once
 
 #include "kernels/conv_shape.h"
@@ -6,12 +6,6 @@
 #include "kernels/simt/stream.h"
 
 namespace omniconv::conv {
-
-/// B: d_input (+)= dx and, unless nullptr, weighted_channel [N, I] = C. The forward direction needs no memory.
-template <class Half>
-void tensor_core_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
-                               const Half* weight, const Half* d_output, Half* d_input, bool accumulate,
-                               float* weighted_channel, Stream stream);
 
 /// B: d_weight [K, O, R, S, I] (+)= Σ_n q D_n and weighted_kst [N, K, R·S] = Q; either may be nullptr.
 template <class Half>
@@ -24,7 +18,8 @@ template <class Half>
 void summed_tensor_core_forward(const ConvShape& shape, const AttentionValues<float>& attention, const Half* input,
                                 const Half* weight, Half* output, float* moments, Stream stream);
 
-/// C: as B's, and Q as a by-product; each of d_input, weighted_channel and weighted_kst may be nullptr.
+/// C: d_input (+)= dx, weighted_channel [N, H·W, I] whose pixels add up to C, and weighted_kst [N, K, R·S] = Q as a
+/// by-product; each may be nullptr.
 template <class Half>
 void summed_tensor_core_data_gradient(const ConvShape& shape, const AttentionValues<float>& attention,
                                       const Half* input, const Half* weight, const Half* d_output, Half* d_input,

@@ -17,7 +17,7 @@ template <class T>
 void two_sided_data_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* weight,
                              const T* d_output, T* d_input, bool accumulate, Stream stream);
 
-/// As dynamic_weight_gradient.
+/// As dynamic_weight_gradient, with weighted_kernel [N, K] and weighted_spatial [N, R·S] whole; both or neither.
 template <class T>
 void two_sided_weight_gradient(const ConvShape& shape, const AttentionValues<T>& attention, const T* input,
                                const T* weight, const T* d_output, T* d_weight, bool accumulate, T* weighted_kernel,

@@ -66,7 +66,7 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
       // Asked in the order in which the kernel writes: where both are one variable, the second adds to the first.
       const Gradient d_residual = residual.gradient(), d_input = input.gradient();
       const Gradient d_gamma = gamma.gradient(), d_beta = beta.gradient();
-      const Tensor dot = input.dot_of(d_input);
+      const Tensor dots = input.dots_of(d_input, kernels::batch_norm_dot_parts<T>(shape));
       const Tensor workspace = Tensor::empty({kernels::batch_norm_workspace<T>(shape)}, dtype);
       kernels::BatchNormBackward<T> arguments{.input = input.value().data<T>(),
                                               .output = output.data<T>(),
@@ -84,7 +84,7 @@ Variable batch_norm(Tape& tape, const BatchNormMode& mode, const Variable& input
                                               .accumulate_gamma = d_gamma.accumulate(),
                                               .d_beta = d_beta.tensor.template data_or_null<Value>(),
                                               .accumulate_beta = d_beta.accumulate(),
-                                              .dot = dot.data_or_null<Value>(),
+                                              .dots = dots.data_or_null<Value>(),
                                               .workspace = workspace.data<Value>()};
       kernels::batch_norm_backward(shape, arguments, main_stream());
     };

@@ -83,16 +83,18 @@ Tensor softmax_attention(const Variable& logits, const Tensor& temperature) {
   return attention;
 }
 
-/// What backward needs for the logits of a head; `activation` as attention_backward() wants it.
+/// What backward needs for the logits of a head; `activation` and `weighted` as attention_backward() wants them.
 template <class T>
 kernels::LogitsGradient<T> logits_gradient(const Variable& logits, const Tensor& activation, const Tensor& weighted) {
   const Gradient d_logits = logits.gradient();
   if (!d_logits.wanted()) return {};
-  return {.width = logits.value().size(1),
+  const Shape& shape = logits.shape();
+  return {.width = shape[1],
           .activation = activation.data<T>(),
           .weighted = weighted.data<T>(),
           .d_logits = d_logits.tensor.template data<T>(),
-          .accumulate = d_logits.accumulate()};
+          .accumulate = d_logits.accumulate(),
+          .parts = weighted.count() / (shape[0] * shape[1])};
 }
 
 template <class T>
@@ -105,21 +107,17 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
   const Tensor& d_output = arriving.d_output;
   const Stream stream = main_stream();
 
-  Tensor weighted_filter = arriving.dot;  // R
+  Tensor weighted_filter = arriving.dots;  // R
   if (logits.filter.requires_grad() && !weighted_filter.defined()) {
-    weighted_filter = Tensor::empty({shape.samples, shape.out_channels}, dtype);
+    weighted_filter = Tensor::empty({shape.samples, 1, shape.out_channels}, dtype);
     kernels::pixel_dot(d_output.data<T>(), context.output.data<T>(), weighted_filter.data<Value>(), shape.samples,
                        shape.out_pixels(), shape.out_channels, stream);
   }
 
-  const auto sums_if = [&](bool wanted, std::int64_t width) {
-    return wanted ? Tensor::empty({shape.samples, width}, dtype) : Tensor();
-  };
   const Gradient d_input = input.gradient(), d_weight = weight.gradient();
   const bool shares_wanted = logits.spatial.requires_grad() || logits.kernel.requires_grad();
-  const Tensor weighted_kernel = sums_if(shares_wanted, context.kernels);                      // Σ_t Q
-  const Tensor weighted_spatial = sums_if(shares_wanted, shape.taps());                        // Σ_k Q
-  const Tensor weighted_channel = sums_if(logits.channel.requires_grad(), shape.in_channels);  // C
+  Tensor weighted_channel;  // C
+  conv::WeightedShares weighted_shares;
   // Without a taker for dx the channel attention still needs it.
   const Tensor target = d_input.wanted()                 ? d_input.tensor
                         : logits.channel.requires_grad() ? Tensor::empty(input.shape(), d_output.dtype())
@@ -127,19 +125,18 @@ void backward(const OdConvContext& context, const Variable& input, const Variabl
   conv::dynamic_gradients<T>(shape, attention, input.value().data<T>(), context.weights.data<T>(), d_output.data<T>(),
                              {.d_input = target.data_or_null<T>(),
                               .accumulate_input = d_input.accumulate(),
-                              .weighted_channel = weighted_channel.data_or_null<Value>(),
+                              .weighted_channel = logits.channel.requires_grad() ? &weighted_channel : nullptr,
                               .d_weight = d_weight.tensor.template data_or_null<Value>(),
                               .accumulate_weight = d_weight.accumulate(),
-                              .weighted_kernel = weighted_kernel.data_or_null<Value>(),
-                              .weighted_spatial = weighted_spatial.data_or_null<Value>()},
+                              .weighted_shares = shares_wanted ? &weighted_shares : nullptr},
                              stream);
   const auto sigmoid_gradient = [](const Variable& head, const Tensor& weighted) {
     return logits_gradient<Value>(head, head.defined() ? head.value() : Tensor(), weighted);
   };
   kernels::attention_backward(sigmoid_gradient(logits.channel, weighted_channel),
                               sigmoid_gradient(logits.filter, weighted_filter),
-                              sigmoid_gradient(logits.spatial, weighted_spatial),
-                              logits_gradient<Value>(logits.kernel, context.values.kernel, weighted_kernel),
+                              sigmoid_gradient(logits.spatial, weighted_shares.spatial),
+                              logits_gradient<Value>(logits.kernel, context.values.kernel, weighted_shares.kernel),
                               context.temperature.data<double>(), shape.samples, stream);
 }
 
@@ -182,7 +179,7 @@ Variable od_conv2d(Tape& tape, const Conv2dParams& params, const Variable& input
     if (context.values.filter.defined()) context.output = output;
     const Variable result = tape.record(
         name, output, [=](const Arriving& arriving) { backward<T>(context, input, weight, logits, arriving); });
-    if (logits.filter.requires_grad() && fusion_enabled(Fusion::filter)) result.want_dot();
+    if (logits.filter.requires_grad() && fusion_enabled(Fusion::filter)) result.want_dots();
     return with_moments(result);
   });
 }

@@ -7,6 +7,7 @@
 #include "engine/conv/static_conv.h"
 #include "engine/device.h"
 #include "tests/random.h"
+#include "tests/reference.h"
 #include "tests/reference_conv.h"
 #include "tests/tolerance.h"
 #if !OMNICONV_CUDA
@@ -99,6 +100,33 @@ struct OnDevice {
   }
 };
 
+/// The sums that an algorithm leaves for the gradients of attention, with their parts added up.
+struct Sums {
+  Tensor channel;
+  conv::WeightedShares shares;
+
+  template <class Value>
+  reference::Values of_channels(const ConvShape& s) const {
+    return added_up<Value>(channel, s.samples, s.in_channels);
+  }
+  template <class Value>
+  reference::Values of_taps(const ConvShape& s) const {
+    return added_up<Value>(shares.spatial, s.samples, s.taps());
+  }
+  template <class Value>
+  reference::Values of_kernels(const ConvShape& s, std::int64_t kernels) const {
+    return added_up<Value>(shares.kernel, s.samples * kernels, 1);
+  }
+
+ private:
+  /// [groups, columns] of [groups, parts, columns].
+  template <class Value>
+  static reference::Values added_up(const Tensor& parts, std::int64_t groups, std::int64_t columns) {
+    return reference::column_sums(reference::doubles(parts.to_host<Value>()), groups,
+                                  parts.count() / (groups * columns), columns);
+  }
+};
+
 /// Algorithm against loops: the output, every gradient, and accumulation onto what was there before.
 template <class T>
 void check_algorithm(const Case& c, Algorithm algorithm, std::uint64_t seed) {
@@ -126,21 +154,18 @@ void check_algorithm(const Case& c, Algorithm algorithm, std::uint64_t seed) {
       return sum;
     };
     const Tensor d_input = tensor_of<T>(before_input), d_weight = tensor_of<Value>(before_weight);
-    const Tensor weighted_channel = Tensor::empty({s.samples * s.in_channels}, DTypeOf<Value>::value);
-    const Tensor weighted_kernel = Tensor::empty({s.samples * c.kernels}, DTypeOf<Value>::value);
-    const Tensor weighted_spatial = Tensor::empty({s.samples * s.taps()}, DTypeOf<Value>::value);
+    Sums sums;
     conv::dynamic_data_gradient(s, device.attention(), device.input.template data<T>(),
                                 device.weight.template data<T>(), upstream.data<T>(), d_input.data<T>(), accumulate,
-                                weighted_channel.data<Value>(), main_stream());
+                                &sums.channel, main_stream());
     conv::dynamic_weight_gradient(s, device.attention(), device.input.template data<T>(),
                                   device.weight.template data<T>(), upstream.data<T>(), d_weight.data<Value>(),
-                                  accumulate, weighted_kernel.data<Value>(), weighted_spatial.data<Value>(),
-                                  main_stream());
+                                  accumulate, &sums.shares, main_stream());
     require_close(d_input.to_host<T>(), added(gradients.input, before_input), tolerance, "d_input");
     require_close(d_weight.to_host<Value>(), added(gradients.weight, before_weight), of_sums, "d_weight");
-    require_close(weighted_channel.to_host<Value>(), gradients.weighted_channel, of_sums, "C");
-    require_close(weighted_kernel.to_host<Value>(), gradients.weighted_kernel, of_sums, "sum of Q over taps");
-    require_close(weighted_spatial.to_host<Value>(), gradients.weighted_spatial, of_sums, "sum of Q over kernels");
+    require_close(sums.of_channels<Value>(s), gradients.weighted_channel, of_sums, "C");
+    require_close(sums.of_kernels<Value>(s, c.kernels), gradients.weighted_kernel, of_sums, "sum of Q over taps");
+    require_close(sums.of_taps<Value>(s), gradients.weighted_spatial, of_sums, "sum of Q over kernels");
   }
 }
 
@@ -457,14 +482,15 @@ void check_norms(const Case& c, Algorithm algorithm, std::uint64_t seed, Norm no
   const Tensor upstream = tensor_of<T>(d_output);
   const Tensor d_input = Tensor::empty({s.input_count()}, DTypeOf<T>::value);
   using Value = compute_type_t<T>;
-  const auto empty_sums = [](std::int64_t count) { return Tensor::empty({count}, DTypeOf<Value>::value); };
-  const Tensor d_weight = empty_sums(c.kernels * s.weight_count()), channel = empty_sums(s.samples * s.in_channels);
-  const Tensor kernel = empty_sums(s.samples * c.kernels), spatial = empty_sums(s.samples * s.taps());
+  const Tensor d_weight = Tensor::empty({c.kernels * s.weight_count()}, DTypeOf<Value>::value);
+  Sums sums;
   conv::dynamic_data_gradient(s, device.attention(), device.input.template data<T>(), device.weight.template data<T>(),
-                              upstream.data<T>(), d_input.data<T>(), false, channel.data<Value>(), main_stream());
+                              upstream.data<T>(), d_input.data<T>(), false, &sums.channel, main_stream());
   conv::dynamic_weight_gradient(s, device.attention(), device.input.template data<T>(),
                                 device.weight.template data<T>(), upstream.data<T>(), d_weight.data<Value>(), false,
-                                kernel.data<Value>(), spatial.data<Value>(), main_stream());
+                                &sums.shares, main_stream());
+  const reference::Values channel = sums.of_channels<Value>(s), kernel = sums.of_kernels<Value>(s, c.kernels),
+                          spatial = sums.of_taps<Value>(s);
   // One number by itself may err by more than the root mean square of many that the precision is stated for.
   const double slack = own ? 1 : 2;
   const auto require = [&](const auto& actual, const reference::Values& right, const reference::Values& its_squares,
@@ -475,9 +501,9 @@ void check_norms(const Case& c, Algorithm algorithm, std::uint64_t seed, Norm no
   require(output, expected_output, output_squares, "output");
   require(d_input.to_host<T>(), expected.input, squares.input, "d_input");
   require(d_weight.to_host<Value>(), expected.weight, squares.weight, "d_weight");
-  require(channel.to_host<Value>(), expected.weighted_channel, squares.weighted_channel, "C");
-  require(kernel.to_host<Value>(), expected.weighted_kernel, squares.weighted_kernel, "sum of Q over taps");
-  require(spatial.to_host<Value>(), expected.weighted_spatial, squares.weighted_spatial, "sum of Q over kernels");
+  require(channel, expected.weighted_channel, squares.weighted_channel, "C");
+  require(kernel, expected.weighted_kernel, squares.weighted_kernel, "sum of Q over taps");
+  require(spatial, expected.weighted_spatial, squares.weighted_spatial, "sum of Q over kernels");
 
   // Σ_o R = Σ_i C = Σ_k,t Q for each sample, relative to the norm of all three.
   constexpr double allowed_gap = std::is_same_v<T, bf16> ? 1e-2 : std::is_same_v<T, f16> ? 1e-3 : 1e-5;
@@ -486,9 +512,8 @@ void check_norms(const Case& c, Algorithm algorithm, std::uint64_t seed, Norm no
     double inner = 0;
     for (auto i = static_cast<std::size_t>(n * count); i < static_cast<std::size_t>((n + 1) * count); ++i)
       inner += static_cast<double>(output[i]) * d_output[i];
-    const auto of_sample = [&](const Tensor& sums, std::int64_t width) {
-      const std::vector<Value> values = sums.to_host<Value>();
-      return std::accumulate(values.begin() + n * width, values.begin() + (n + 1) * width, 0.0);
+    const auto of_sample = [n](const reference::Values& values, std::int64_t width) {
+      return sum_of(values, n * width, width);
     };
     const double by_channel = of_sample(channel, s.in_channels), by_kernel = of_sample(kernel, c.kernels);
     const double by_tap = of_sample(spatial, s.taps());
@@ -570,39 +595,35 @@ TEST_CASE("both gradients together are what they are apart", "[dynamic_conv]") {
   const OnDevice<bf16> device(problem);
   const Tensor upstream = tensor_of<bf16>(rounded_to<bf16>(uniform_values(s.output_count(), 74)));
   struct Results {
-    Tensor d_input, channel, d_weight, kernel, spatial;
+    Tensor d_input, d_weight;
+    Sums sums;
     explicit Results(const Case& c)
         : d_input(Tensor::empty({c.shape.input_count()}, DType::bf16)),
-          channel(Tensor::empty({c.shape.samples * c.shape.in_channels}, DType::f32)),
-          d_weight(Tensor::empty({c.kernels * c.shape.weight_count()}, DType::f32)),
-          kernel(Tensor::empty({c.shape.samples * c.kernels}, DType::f32)),
-          spatial(Tensor::empty({c.shape.samples * c.shape.taps()}, DType::f32)) {}
+          d_weight(Tensor::empty({c.kernels * c.shape.weight_count()}, DType::f32)) {}
   };
   for (const Algorithm algorithm : {Algorithm::tiled, Algorithm::tensor_core, Algorithm::tensor_core_summed}) {
     INFO(conv::name_of(algorithm));
     const conv::ForceAlgorithm forced(algorithm);
-    const Results apart(c), together(c);
+    Results apart(c), together(c);
     const bf16 *input = device.input.data<bf16>(), *weight = device.weight.data<bf16>();
     conv::dynamic_data_gradient(s, device.attention(), input, weight, upstream.data<bf16>(), apart.d_input.data<bf16>(),
-                                false, apart.channel.data<float>(), main_stream());
+                                false, &apart.sums.channel, main_stream());
     conv::dynamic_weight_gradient(s, device.attention(), input, weight, upstream.data<bf16>(),
-                                  apart.d_weight.data<float>(), false, apart.kernel.data<float>(),
-                                  apart.spatial.data<float>(), main_stream());
+                                  apart.d_weight.data<float>(), false, &apart.sums.shares, main_stream());
     conv::dynamic_gradients<bf16>(s, device.attention(), input, weight, upstream.data<bf16>(),
                                   {.d_input = together.d_input.data<bf16>(),
-                                   .weighted_channel = together.channel.data<float>(),
+                                   .weighted_channel = &together.sums.channel,
                                    .d_weight = together.d_weight.data<float>(),
-                                   .weighted_kernel = together.kernel.data<float>(),
-                                   .weighted_spatial = together.spatial.data<float>()},
+                                   .weighted_shares = &together.sums.shares},
                                   main_stream());
     const auto floats = [](const std::vector<bf16>& values) {
       return std::vector<float>(values.begin(), values.end());
     };
     CHECK(floats(together.d_input.to_host<bf16>()) == floats(apart.d_input.to_host<bf16>()));
-    CHECK(together.channel.to_host<float>() == apart.channel.to_host<float>());
     CHECK(together.d_weight.to_host<float>() == apart.d_weight.to_host<float>());
-    CHECK(together.kernel.to_host<float>() == apart.kernel.to_host<float>());
-    CHECK(together.spatial.to_host<float>() == apart.spatial.to_host<float>());
+    CHECK(together.sums.of_channels<float>(s) == apart.sums.of_channels<float>(s));
+    CHECK(together.sums.of_kernels<float>(s, c.kernels) == apart.sums.of_kernels<float>(s, c.kernels));
+    CHECK(together.sums.of_taps<float>(s) == apart.sums.of_taps<float>(s));
   }
 }
 

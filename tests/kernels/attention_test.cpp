@@ -104,17 +104,21 @@ TEMPLATE_TEST_CASE("the gradients of all heads equal plain loops", KERNEL_TAGS, 
   const std::int64_t widths[] = {7, filters, 9, kernel_count};
   const double temperature = 3;
   const bool accumulate = GENERATE(false, true);
-  CAPTURE(samples, kernel_count, filters, accumulate);
+  const std::int64_t parts = GENERATE(1, 3);
+  CAPTURE(samples, kernel_count, filters, accumulate, parts);
   const DeviceArray<double> device_temperature(1, temperature);
   std::vector<DeviceArray<T>> activations, weighted, d_logits;
   std::vector<Vector> expected;
   for (int h = 0; h < 4; ++h) {
     const std::int64_t width = widths[h], count = samples * width;
-    const auto logits = uniform_values<T>(count, 10 * h, 2), product = uniform_values<T>(count, 10 * h + 1),
+    const auto logits = uniform_values<T>(count, 10 * h, 2), products = uniform_values<T>(count * parts, 10 * h + 1),
                before = uniform_values<T>(count, 10 * h + 2);
     const auto attention = h == 3 && width > 0 ? softmax(logits, width, temperature) : logits;
     activations.emplace_back(attention);
-    weighted.emplace_back(product);
+    weighted.emplace_back(products);
+    // Parts lie in front of the width of a sigmoid head, behind that of the kernel head.
+    const Vector product = h == 3 ? reference::column_sums(doubles(products), count, parts, 1)
+                                  : reference::column_sums(doubles(products), samples, parts, width);
     d_logits.emplace_back(before);
     Vector& gradient = expected.emplace_back(before.size());
     for (std::int64_t n = 0; n < samples; ++n) {
@@ -129,7 +133,7 @@ TEMPLATE_TEST_CASE("the gradients of all heads equal plain loops", KERNEL_TAGS, 
     }
   }
   const auto head = [&](int h) {
-    return kernels::LogitsGradient<T>{widths[h], activations[h], weighted[h], d_logits[h], accumulate};
+    return kernels::LogitsGradient<T>{widths[h], activations[h], weighted[h], d_logits[h], accumulate, parts};
   };
   kernels::attention_backward<T>(head(0), head(1), head(2), head(3), device_temperature, samples, main_stream());
   for (int h = 0; h < 4; ++h)

@@ -181,7 +181,7 @@ struct AllGradients {
 template <class T>
 AllGradients<T> all_gradients(const Norm<T>& norm, const DeviceArray<T>& input, const DeviceArray<T>& output,
                               const T* d_output, bool training, bool accumulate, T before,
-                              const compute_type_t<T>* d_pool = nullptr, compute_type_t<T>* dot = nullptr) {
+                              const compute_type_t<T>* d_pool = nullptr, compute_type_t<T>* dots = nullptr) {
   const std::int64_t count = norm.shape.rows * norm.shape.channels;
   AllGradients<T> gradients{DeviceArray<T>(count, before), DeviceArray<T>(count, before),
                             DeviceArray<compute_type_t<T>>(norm.shape.channels, before),
@@ -202,7 +202,7 @@ AllGradients<T> all_gradients(const Norm<T>& norm, const DeviceArray<T>& input, 
                                  .accumulate_gamma = accumulate,
                                  .d_beta = gradients.beta,
                                  .accumulate_beta = accumulate,
-                                 .dot = dot,
+                                 .dots = dots,
                                  .workspace = norm.workspace};
   kernels::batch_norm_backward<T>(norm.shape, arguments, main_stream());
   return gradients;
@@ -325,23 +325,24 @@ TEMPLATE_TEST_CASE("the norm's backward sums its gradient times its input by sam
   const auto output = uniform_values<T>(shape.rows * shape.channels, 2);
   const auto d_output = uniform_values<T>(shape.rows * shape.channels, 3);
   const DeviceArray<T> device_input(input), device_output(output), device_d_output(d_output);
-  const DeviceArray<Value> dot(shape.samples * shape.channels, Value(7));
+  const std::int64_t parts = kernels::batch_norm_dot_parts<T>(shape);
+  const DeviceArray<Value> dots(shape.samples * parts * shape.channels, Value(7));
   const Norm<T> norm(shape);
   norm.take_statistics(device_input);
-  const auto with_dot =
-      all_gradients<T>(norm, device_input, device_output, device_d_output, training, false, T(0), nullptr, dot);
+  const auto with_dots =
+      all_gradients<T>(norm, device_input, device_output, device_d_output, training, false, T(0), nullptr, dots);
   const auto without = all_gradients<T>(norm, device_input, device_output, device_d_output, training, false, T(0));
-  CHECK(doubles(with_dot.input.to_host()) == doubles(without.input.to_host()));
-  CHECK(doubles(with_dot.residual.to_host()) == doubles(without.residual.to_host()));
+  CHECK(doubles(with_dots.input.to_host()) == doubles(without.input.to_host()));
+  CHECK(doubles(with_dots.residual.to_host()) == doubles(without.residual.to_host()));
   const reference::BatchNorm reference(doubles(input), shape.rows, shape.channels, shape.epsilon);
   auto products =
       reference.backward(doubles(norm.gamma.to_host()), doubles(output), doubles(d_output), shape.relu, training).input;
   for (std::size_t i = 0; i < products.size(); ++i) products[i] *= input[i];
   // The gradient cancels, most of all that of two rows: its error goes with what it is made of.
   const double largest_rstd = *std::max_element(reference.rstd.begin(), reference.rstd.end());
-  require_small_error<Value>(dot.to_host(),
+  require_small_error<Value>(reference::column_sums(doubles(dots.to_host()), shape.samples, parts, shape.channels),
                              reference::column_sums(products, shape.samples, shape.pixels(), shape.channels),
-                             largest_rstd * norm_of(doubles(d_output)), "dot");
+                             largest_rstd * norm_of(doubles(d_output)), "dots");
 }
 
 TEST_CASE("each gradient of the norm is the same when wanted alone", KERNEL_TAGS) {
@@ -446,11 +447,19 @@ TEMPLATE_TEST_CASE("the norm does not depend on the number of threads", KERNEL_T
     const WithThreads with(threads);
     const Norm<T> norm(shape);
     norm.take_statistics(input);
-    const DeviceArray<T> pool(2 * shape.channels), dot(2 * shape.channels), output(norm.apply(input, nullptr, pool));
-    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0, pool, dot);
-    results[threads - 1] = {norm.mean.to_host(),       norm.rstd.to_host(),       norm.running_var.to_host(),
-                            output.to_host(),          gradients.input.to_host(), gradients.residual.to_host(),
-                            gradients.gamma.to_host(), gradients.beta.to_host(),  pool.to_host()};
+    const DeviceArray<T> pool(2 * shape.channels), output(norm.apply(input, nullptr, pool)),
+        dots(2 * kernels::batch_norm_dot_parts<T>(shape) * shape.channels);
+    const auto gradients = all_gradients<T>(norm, input, output, d_output, true, false, 0, pool, dots);
+    results[threads - 1] = {norm.mean.to_host(),
+                            norm.rstd.to_host(),
+                            norm.running_var.to_host(),
+                            output.to_host(),
+                            gradients.input.to_host(),
+                            gradients.residual.to_host(),
+                            gradients.gamma.to_host(),
+                            gradients.beta.to_host(),
+                            pool.to_host(),
+                            dots.to_host()};
   }
   CHECK(results[0] == results[1]);
 }
@@ -471,7 +480,7 @@ TEST_CASE("the norm refuses impossible shapes", "[kernels]") {
       "[batch_norm] expected moments of 10 rows, got those of 9");
   const float somewhere[1] = {};
   BatchNormBackward<float> arguments{};
-  arguments.dot = const_cast<float*>(somewhere);
+  arguments.dots = const_cast<float*>(somewhere);
   CHECK_THROWS_WITH(kernels::batch_norm_backward<float>({2, 8}, arguments, main_stream()),
                     "[batch_norm] expected a gradient of the input that is written for its dot product, got none");
 }

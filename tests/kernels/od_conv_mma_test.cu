@@ -2,102 +2,53 @@
 #include "kernels/od_conv_mma.h"
 
 #include "tests/catch.h"
-#include "tests/device_array.h"
+#include "tests/kernels/half_problem.h"
 #include "tests/kernels/moments.h"
-#include "tests/random.h"
-#include "tests/reference_conv.h"
-#include "tests/simt/device_memory.h"
+#include "tests/reference.h"
 #include "tests/temporary_folder.h"
-#include "tests/tolerance.h"
 
 namespace omniconv::test {
 namespace {
 
-struct Case {
-  ConvShape shape;
-  std::int64_t kernels;
-  bool channel, filter, spatial;
-};
-
-template <class T>
-std::vector<T> rounded(const std::vector<double>& values) {
-  std::vector<T> result;
-  for (const double value : values) result.push_back(T(static_cast<float>(value)));
-  return result;
-}
-template <class T>
-std::vector<double> widened(const std::vector<T>& values) {
-  return std::vector<double>(values.begin(), values.end());
-}
-/// Values that T holds exactly.
-template <class T>
-std::vector<double> held_values(std::int64_t count, std::uint64_t seed) {
-  return widened(rounded<T>(uniform_values(count, seed)));
-}
-std::vector<double> attention_values(bool present, std::int64_t count, std::uint64_t seed) {
-  std::vector<double> values;
-  if (present)
-    for (const double value : uniform_values(count, seed)) values.push_back(static_cast<float>(0.5 + 0.45 * value));
-  return values;
-}
-
-template <class T>
-void check_case(const Case& c, std::uint64_t seed) {
+template <class Half>
+void check_case(const ConvCase& c, std::uint64_t seed) {
+  INFO(c.text() << ", seed " << seed);
   const ConvShape& s = c.shape;
-  CAPTURE(s.samples, s.height, s.width, s.in_channels, s.out_channels, s.kernel_height, s.kernel_width, s.params.stride,
-          s.params.padding, s.params.dilation, c.kernels, seed);
   REQUIRE(kernels::od_conv_mma_takes(s, c.kernels));
-  const reference::DynamicConv problem{.shape = s,
-                                       .kernels = c.kernels,
-                                       .input = held_values<T>(s.input_count(), seed),
-                                       .weight = held_values<T>(c.kernels * s.weight_count(), seed + 1),
-                                       .channel = attention_values(c.channel, s.samples * s.in_channels, seed + 2),
-                                       .filter = attention_values(c.filter, s.samples * s.out_channels, seed + 3),
-                                       .spatial = attention_values(c.spatial, s.samples * s.taps(), seed + 4),
-                                       .kernel = attention_values(c.kernels > 1, s.samples * c.kernels, seed + 5)};
-  const std::vector<double> d_output = held_values<T>(s.output_count(), seed + 6);
-  const auto expected = problem.backward(d_output);
-
-  const DeviceArray<T> input(rounded<T>(problem.input)), weight(rounded<T>(problem.weight)),
-      upstream(rounded<T>(d_output)), output(s.output_count());
-  const DeviceArray<float> channel(rounded<float>(problem.channel)), filter(rounded<float>(problem.filter)),
-      spatial(rounded<float>(problem.spatial)), kernel(rounded<float>(problem.kernel));
-  const auto given = [](const std::vector<double>& values, const DeviceArray<float>& array) {
-    return values.empty() ? nullptr : array.data();
-  };
-  const AttentionValues<float> attention{given(problem.channel, channel), given(problem.filter, filter),
-                                         given(problem.spatial, spatial), given(problem.kernel, kernel), c.kernels};
-  kernels::od_conv_mma_forward<T>(s, attention, input, weight, output, nullptr, main_stream());
-  require_small_error<T>(output.to_host(), problem.forward(), "output");
+  const HalfProblem<Half> problem(c, seed);
+  const reference::DynamicConv::Gradients expected = problem.conv.backward(problem.upstream);
+  const AttentionValues<float> attention = problem.attention();
+  const DeviceArray<Half> output(s.output_count());
+  kernels::od_conv_mma_forward<Half>(s, attention, problem.input, problem.weight, output, nullptr, main_stream());
+  require_small_error<Half>(output.to_host(), problem.conv.forward(), "output");
 
   const kernels::MomentParts parts = kernels::od_conv_mma_moments(s, c.kernels);
   const DeviceArray<float> moments(parts.count() * 2 * s.out_channels, NAN);
-  const DeviceArray<T> with_moments(s.output_count());
-  kernels::od_conv_mma_forward<T>(s, attention, input, weight, with_moments, moments, main_stream());
-  CHECK(widened(with_moments.to_host()) == widened(output.to_host()));
+  const DeviceArray<Half> with_moments(s.output_count());
+  kernels::od_conv_mma_forward<Half>(s, attention, problem.input, problem.weight, with_moments, moments, main_stream());
+  CHECK(reference::doubles(with_moments.to_host()) == reference::doubles(output.to_host()));
   require_moments(parts, moments.to_host(), with_moments.to_host(), s.out_channels);
 
-  const std::vector<double> before = held_values<T>(s.input_count(), seed + 7);
+  const reference::Values before = half_values<Half>(s.input_count(), seed + 7);
   for (const bool accumulate : {false, true}) {
     CAPTURE(accumulate);
-    std::vector<double> gradient = expected.input;
-    if (accumulate)
-      for (std::size_t i = 0; i < before.size(); ++i) gradient[i] += before[i];
-    const DeviceArray<T> d_input(rounded<T>(before));
-    const DeviceArray<float> dots(s.samples * s.in_channels),
-        workspace(kernels::od_conv_mma_data_gradient_workspace(s, c.kernels));
-    kernels::od_conv_mma_data_gradient<T>(s, attention, input, weight, upstream, d_input, accumulate, dots, workspace,
-                                          main_stream());
-    require_small_error<T>(d_input.to_host(), gradient, "d_input");
-    require_small_error<T>(dots.to_host(), expected.weighted_channel, "C");
+    const DeviceArray<Half> d_input = on_device<Half>(before);
+    const std::int64_t dot_parts = kernels::od_conv_mma_dot_parts(s, c.kernels);
+    const DeviceArray<float> dots(s.samples * dot_parts * s.in_channels, NAN);
+    kernels::od_conv_mma_data_gradient<Half>(s, attention, problem.input, problem.weight, problem.d_output, d_input,
+                                             accumulate, dots, main_stream());
+    require_small_error<Half>(d_input.to_host(), added(expected.input, before, accumulate), "d_input");
+    require_small_error<Half>(
+        reference::column_sums(reference::doubles(dots.to_host()), s.samples, dot_parts, s.in_channels),
+        expected.weighted_channel, "C");
   }
-  const DeviceArray<T> alone(s.input_count());
-  kernels::od_conv_mma_data_gradient<T>(s, attention, nullptr, weight, upstream, alone, false, nullptr, nullptr,
-                                        main_stream());
-  require_small_error<T>(alone.to_host(), expected.input, "d_input without C");
+  const DeviceArray<Half> alone(s.input_count());
+  kernels::od_conv_mma_data_gradient<Half>(s, attention, nullptr, problem.weight, problem.d_output, alone, false,
+                                           nullptr, main_stream());
+  require_small_error<Half>(alone.to_host(), expected.input, "d_input without C");
 }
 
-const std::vector<Case> cases = {
+const std::vector<ConvCase> cases = {
     // shape: N, H, W, I, O, R, S, {stride, padding, dilation, groups}; K; channel, filter, spatial attention
     {{3, 5, 6, 40, 72, 3, 3, {1, 1, 1, 1}}, 4, true, true, true},    // four samples a block; ragged in all it can be
     {{3, 16, 16, 8, 16, 3, 3, {1, 1, 1, 1}}, 2, true, true, true},   // two samples a block
@@ -115,20 +66,18 @@ const std::vector<Case> cases = {
 };
 
 TEST_CASE("tensor-core forward and data gradient agree with plain loops", KERNEL_TAGS) {
-  for (const Case& c : cases) {
+  for (const ConvCase& c : cases) {
     check_case<bf16>(c, 1);
     check_case<f16>(c, 2);
   }
 }
 
 TEST_CASE("tensor-core results do not depend on the order of threads", "[kernels]") {
-  for (const std::uint64_t order : {1, 2, 3}) {
-    const simt::test::ThreadOrder shuffled(order);
-    CAPTURE(order);
+  in_shuffled_orders([] {
     check_case<bf16>(cases[1], 3);
     check_case<bf16>(cases[5], 4);
     check_case<bf16>(cases[8], 5);
-  }
+  });
 }
 
 // One tile, several of a sample, and samples that share a tile.
