@@ -14,22 +14,30 @@ namespace omniconv {
 
 namespace {
 
-// Sizes are rounded up so that batches of slightly different size share blocks: to 256 bytes, and above 4 KiB to an
-// eighth of the next power of two.
+// Sizes are rounded up so that batches of slightly different size share blocks: to 256 bytes, above 4 KiB to an eighth
+// of the next power of two, of which large blocks would waste too much: theirs to 2 MiB.
 std::size_t rounded_size(std::size_t bytes) {
-  const std::size_t step = bytes <= 4096 ? 256 : std::bit_ceil(bytes) / 8;
+  constexpr std::size_t most = std::size_t{2} << 20;
+  const std::size_t step = bytes <= 4096 ? 256 : std::min(std::bit_ceil(bytes) / 8, most);
   return bytes == 0 ? 256 : (bytes + step - 1) / step * step;
 }
 
-using FreeBlocks = std::map<std::size_t, std::vector<void*>>;  // by size, last in first out
+struct Block {
+  void* memory = nullptr;  // or there is none
+  std::size_t size = 0;
+};
 
-/// A free block of `size` bytes, or nullptr.
-void* pop(FreeBlocks& free, std::size_t size) {
-  const auto found = free.find(size);
-  if (found == free.end() || found->second.empty()) return nullptr;
-  void* const memory = found->second.back();
+/// By size, last in first out; no entry without blocks.
+using FreeBlocks = std::map<std::size_t, std::vector<void*>>;
+
+/// The smallest free block of `size` to `most` bytes, if there is one.
+Block pop(FreeBlocks& free, std::size_t size, std::size_t most) {
+  const auto found = free.lower_bound(size);
+  if (found == free.end() || found->first > most) return {};
+  const Block block{found->second.back(), found->first};
   found->second.pop_back();
-  return memory;
+  if (found->second.empty()) free.erase(found);
+  return block;
 }
 
 }  // namespace
@@ -47,12 +55,10 @@ using Pool = std::shared_ptr<MemoryPool::Blocks>;
 class Allocator {
  public:
   std::shared_ptr<void> take(std::size_t bytes) {
-    std::lock_guard lock(mutex_);
-    const std::size_t size = caching_ ? rounded_size(bytes) : std::max<std::size_t>(bytes, 1);
-    void* memory = pool_ ? pop(pool_->free, size) : nullptr;
-    if (memory == nullptr) memory = take_outside_of_pools(bytes, size);
-    if (pool_) ++pool_->held;
-    return {memory, [this, size, pool = pool_](void* block) { give_back(block, size, pool); }};
+    Pool pool;
+    const Block block = take_block(bytes, pool);
+    // Without the lock: where there is no memory for the owner, it gives the block back at once.
+    return {block.memory, [this, size = block.size, pool](void* memory) { give_back({memory, size}, pool); }};
   }
 
   void use_pool(Pool pool) {
@@ -65,7 +71,7 @@ class Allocator {
     std::lock_guard lock(mutex_);
     pool->closed = true;
     for (const auto& [size, blocks] : pool->free)
-      for (void* const block : blocks) cache(block, size);
+      for (void* const memory : blocks) cache({memory, size});
     pool->free.clear();
   }
 
@@ -101,38 +107,51 @@ class Allocator {
   }
 
  private:
-  void* take_outside_of_pools(std::size_t bytes, std::size_t size) {
-    void* memory = pop(free_, size);
-    if (memory != nullptr) {
+  /// Says which pool the block is of.
+  Block take_block(std::size_t bytes, Pool& pool) {
+    std::lock_guard lock(mutex_);
+    const std::size_t size = caching_ ? rounded_size(bytes) : std::max<std::size_t>(bytes, 1);
+    Block block;
+    // What a pool has is its own anyway: a block may be larger than asked for, as long as it is not wasted on it.
+    if (pool_) block = pop(pool_->free, size, caching_ ? 2 * size : size);
+    if (block.memory == nullptr) block = take_outside_of_pools(bytes, size);
+    if (pool_) ++pool_->held;
+    pool = pool_;
+    return block;
+  }
+
+  Block take_outside_of_pools(std::size_t bytes, std::size_t size) {
+    Block block = pop(free_, size, size);
+    if (block.memory != nullptr) {
       statistics_.cached_bytes -= size;
     } else {
-      memory = device_malloc(size);
-      if (memory == nullptr) {
+      block = {device_malloc(size), size};
+      if (block.memory == nullptr) {
         const MemoryStatistics before = statistics_;
         release_cached();
-        memory = device_malloc(size);
-        if (memory == nullptr) throw OutOfMemory(bytes, before);
+        block.memory = device_malloc(size);
+        if (block.memory == nullptr) throw OutOfMemory(bytes, before);
       }
     }
     statistics_.in_use_bytes += size;
     statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.in_use_bytes);
-    return memory;
+    return block;
   }
 
-  void give_back(void* memory, std::size_t size, const Pool& pool) {
+  void give_back(const Block& block, const Pool& pool) {
     std::lock_guard lock(mutex_);
     if (pool) --pool->held;
     if (pool && !pool->closed)
-      pool->free[size].push_back(memory);
+      pool->free[block.size].push_back(block.memory);
     else
-      cache(memory, size);
+      cache(block);
   }
 
-  void cache(void* memory, std::size_t size) {
-    statistics_.in_use_bytes -= size;
-    if (!caching_) return device_free(memory);
-    statistics_.cached_bytes += size;
-    free_[size].push_back(memory);
+  void cache(const Block& block) {
+    statistics_.in_use_bytes -= block.size;
+    if (!caching_) return device_free(block.memory);
+    statistics_.cached_bytes += block.size;
+    free_[block.size].push_back(block.memory);
   }
 
   void release_cached() {

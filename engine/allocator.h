@@ -32,7 +32,8 @@ class OutOfMemory : public Error {
 };
 
 /// Memory that recorded work is done in: what was allocated while a Use lives, and is nobody else's as long as the pool
-/// lives, so that the work can be repeated. It counts as in use, whether or not a tensor holds it.
+/// lives, so that the work can be repeated. It counts as in use, whether or not a tensor holds it. Work that is done by
+/// turns, on the main stream as all is, may share a pool.
 class MemoryPool {
  public:
   MemoryPool();
@@ -60,7 +61,8 @@ class MemoryPool {
 };
 
 /// Device memory of at least `bytes` bytes, aligned to 256, content undefined. Freed blocks are kept and handed out
-/// again to requests of the same rounded size, which is safe because all work goes to one stream.
+/// again to requests of the same rounded size (within a pool also to smaller ones), which is safe because all work goes
+/// to one stream.
 /// @throws OutOfMemory naming the bytes asked for, in use and cached when the device has no more.
 std::shared_ptr<void> allocate(std::size_t bytes);
 

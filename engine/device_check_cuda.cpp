@@ -31,15 +31,18 @@ DeviceFacts device_facts() {
   if (cudaDriverGetVersion(&facts.driver_version) != cudaSuccess) facts.driver_version = 0;
   const cudaError_t status = cudaGetDeviceCount(&facts.devices);
   cudaGetLastError();
-  if (status != cudaSuccess) {
+  if (status == cudaErrorNoDevice) facts.devices = 0;
+  if (status != cudaSuccess && status != cudaErrorNoDevice) {
     facts.failure = cudaGetErrorString(status);
     facts.driver_too_old = status == cudaErrorInsufficientDriver;
     facts.devices = 0;
     return facts;
   }
   if (facts.devices == 0) return facts;
+  int device = 0;
+  OMNICONV_CHECK_CUDA(cudaGetDevice(&device));
   cudaDeviceProp properties = {};
-  OMNICONV_CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
+  OMNICONV_CHECK_CUDA(cudaGetDeviceProperties(&properties, device));
   facts.name = properties.name;
   facts.capability = properties.major * 10 + properties.minor;
   facts.has_code = device_has_code();

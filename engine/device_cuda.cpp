@@ -100,10 +100,12 @@ void copy_to_device(void* device_target, const void* host_source, std::size_t by
   if (bytes == 0) return;
   const cudaStream_t stream = handle_of(main_stream());
   OMNICONV_CHECK_CUDA(cudaMemcpyAsync(device_target, host_source, bytes, cudaMemcpyHostToDevice, stream));
-  // The runtime has copied pageable memory aside when it returns; from pinned memory the device reads later.
+  // The caller may free the source. The runtime copies a little of pageable memory aside before it returns; more, and
+  // pinned memory, the device may read later.
+  constexpr std::size_t little = 64 << 10;
   cudaPointerAttributes source = {};
   OMNICONV_CHECK_CUDA(cudaPointerGetAttributes(&source, host_source));
-  if (source.type != cudaMemoryTypeUnregistered) OMNICONV_CHECK_CUDA(cudaStreamSynchronize(stream));
+  if (bytes > little || source.type != cudaMemoryTypeUnregistered) OMNICONV_CHECK_CUDA(cudaStreamSynchronize(stream));
 }
 
 void copy_to_host(void* host_target, const void* device_source, std::size_t bytes) {

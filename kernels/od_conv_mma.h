@@ -15,7 +15,7 @@
 namespace omniconv::kernels {
 
 /// Whether the kernels take this shape with so many kernels: one group, channels that are multiples of 8, at most 64
-/// taps, images below 16384 pixels a side, and tiles that fit the device's shared memory.
+/// taps, images below 8192 pixels a side, and tiles that fit the device's shared memory.
 bool od_conv_mma_takes(const ConvShape& shape, std::int64_t kernels);
 
 /// output [N, OH, OW, O] = f ⊙ conv(x ⊙ c, Σ_k q_k ⊙ W_k). input [N, H, W, I], weight [K, O, R, S, I], all of Half at

@@ -42,7 +42,8 @@ std::vector<View> parse_views(std::string_view text) {
 }
 
 Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t batch_size, const Tensor& logits,
-                    const std::function<void(std::int64_t)>& on_batch, const std::vector<View>& views) {
+                    const std::function<void(std::int64_t)>& on_batch, const std::vector<View>& views,
+                    const std::shared_ptr<MemoryPool>& memory) {
   const std::int64_t count = dataset.count();
   const std::int64_t classes = model.config.classes;
   const std::vector<std::int32_t> host_order = epoch_order(count, 0, 0, false);
@@ -77,7 +78,7 @@ Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t bat
     ops::cross_entropy(tape, Variable(average), labels, totals.data());
     result.copy_from(average);
   };
-  StepGraphs graphs;
+  StepGraphs graphs(memory ? memory : std::make_shared<MemoryPool>());
   for (const BatchRange& range : ranges) {
     const std::int64_t size = range.size();
     const Tensor indices = images.view(0, {size}), result = results.view(0, {size, classes});

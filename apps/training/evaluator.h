@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "apps/training/dataset.h"
+#include "engine/allocator.h"
 #include "models/resnet.h"
 
 namespace omniconv {
@@ -34,9 +36,9 @@ std::vector<View> parse_views(std::string_view text);
 
 /// Evaluates `model` as it is, temperature included, on the images in the order of their file; of several views the
 /// logits are averaged. `logits` [count, classes] of the store's dtype() is filled if it is defined; `on_batch` hears
-/// of finished images.
+/// of finished images; `memory`, if given, is that of steps which wait meanwhile (engine/step_graph.h).
 Evaluation evaluate(const Model& model, const Dataset& dataset, std::int64_t batch_size = evaluation_batch_size,
                     const Tensor& logits = {}, const std::function<void(std::int64_t)>& on_batch = {},
-                    const std::vector<View>& views = {View{}});
+                    const std::vector<View>& views = {View{}}, const std::shared_ptr<MemoryPool>& memory = nullptr);
 
 }  // namespace omniconv

@@ -345,9 +345,12 @@ bool Trainer::reads_test() const {
 }
 
 Evaluation Trainer::evaluate_on(const Dataset& dataset, const char* name, Console& console) {
-  const Evaluation result = evaluate(model_, dataset, evaluation_batch_size, {}, [&](std::int64_t done) {
+  const auto show = [&](std::int64_t done) {
     if (console.due())
       console.show(text("evaluating: %s of %s images", grouped(done).c_str(), grouped(dataset.count()).c_str()));
+  };
+  const Evaluation result = within_memory(recipe_.batch_size, [&] {
+    return evaluate(model_, dataset, evaluation_batch_size, {}, show, {View{}}, graphs_.memory());
   });
   expect(std::isfinite(result.loss), where, "expected a finite ", name, " loss, got ", result.loss, " after step ",
          step_, ": try a lower --lr than ", recipe_.lr, "; the run's files are those of the epoch before");
@@ -363,7 +366,7 @@ void Trainer::test_best(const RunFolder& folder, EpochMetrics& metrics, Console&
   }
   console.show("evaluating the best epoch on the test images");
   const LoadedModel best = load_model(folder.file(RunFolder::best_name), recipe_.precision);
-  const Evaluation test = evaluate(*best.model, test_);
+  const Evaluation test = evaluate(*best.model, test_, evaluation_batch_size, {}, {}, {View{}}, graphs_.memory());
   metrics.best_test_loss = test.loss;
   metrics.best_test_accuracy = test.accuracy;
 }

@@ -20,6 +20,16 @@ namespace {
        where.line(), ')');
 }
 
+/// Calls `create`, and again when what the allocator keeps is given back: a library takes memory of its own, and its
+/// answer does not always say that there was none.
+template <class Create>
+auto with_memory(const Create& create) {
+  const auto status = create();
+  if (status == decltype(status){}) return status;
+  release_cached_memory();
+  return create();
+}
+
 // What cuBLAS recommends for Hopper. Its own workspace would be allocated in the middle of a graph capture.
 constexpr std::size_t cublas_workspace_bytes = std::size_t{32} << 20;
 
@@ -28,7 +38,7 @@ class Cublas {
   Cublas() {
     require_device();
     cublasHandle_t handle = nullptr;
-    OMNICONV_CHECK_LIBRARY(cublasCreate(&handle));
+    OMNICONV_CHECK_LIBRARY(with_memory([&] { return cublasCreate(&handle); }));
     handle_.reset(handle);
     // The default mode multiplies f32 in f32; only CUBLAS_TF32_TENSOR_OP_MATH would round the operands.
     OMNICONV_CHECK_LIBRARY(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
@@ -60,7 +70,7 @@ class Cudnn {
   Cudnn() {
     require_device();
     cudnnHandle_t handle = nullptr;
-    const cudnnStatus_t status = cudnnCreate(&handle);
+    const cudnnStatus_t status = with_memory([&] { return cudnnCreate(&handle); });
     expect(status == CUDNN_STATUS_SUCCESS, "cudnn", "expected cuDNN ", CUDNN_MAJOR, " to start, got ",
            cudnnGetErrorString(status), ": are all of its libraries in one folder on LD_LIBRARY_PATH?");
     handle_.reset(handle);

@@ -108,6 +108,45 @@ TEST_CASE("a block that outlives its pool is given back to all", ON_DEVICE) {
   CHECK(memory_statistics().in_use_bytes == before);
 }
 
+TEST_CASE("a pool gives out larger blocks than asked for, but none twice as large", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
+  MemoryPool pool;
+  const MemoryPool::Use use(pool);
+  auto large = allocate(7000), larger = allocate(9000);
+  const void *const address = large.get(), *const larger_address = larger.get();
+  large.reset();
+  larger.reset();
+  CHECK(allocate(3000).get() != address);
+  CHECK(allocate(5000).get() == address);
+  const auto first = allocate(5000), second = allocate(5000);
+  CHECK(first.get() == address);
+  CHECK(second.get() == larger_address);
+}
+
+TEST_CASE("large blocks are as large as asked for, to 2 MiB", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
+  const std::size_t before = memory_statistics().in_use_bytes, mebibyte = 1 << 20;
+  const auto block = allocate(49 * mebibyte);
+  CHECK(memory_statistics().in_use_bytes == before + 50 * mebibyte);
+}
+
+TEST_CASE("steps need no memory beside that of their records", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
+  const WithStepGraphs on(true);
+  StepGraphs graphs;
+  const auto step = [](std::int64_t count) { return [=] { Tensor::zeros({count}, DType::f64); }; };
+  for (int i = 0; i < 3; ++i) graphs.run(1000, step(1000));
+  CHECK(graphs.recorded() == 1);
+  const std::size_t before = memory_statistics().in_use_bytes;
+  reset_peak_memory();
+  for (int i = 0; i < 3; ++i) graphs.run(700, step(700));  // a smaller batch
+  graphs.run_unrecorded(step(1000));
+  StepGraphs others(graphs.memory());
+  for (int i = 0; i < 3; ++i) others.run(1000, step(1000));
+  CHECK(others.recorded() == 1);
+  CHECK(memory_statistics().peak_bytes == before);
+}
+
 TEST_CASE("steps are recorded by kind and by fusions, and do what they did", ON_DEVICE) {
   const WithStepGraphs on(true);
   StepGraphs graphs;
