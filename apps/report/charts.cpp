@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "apps/training/statistics.h"
 #include "apps/training/text.h"
@@ -13,6 +14,8 @@ namespace {
 constexpr double width = 560, height = 260, left = 58, right = 14, top = 12, bottom = 38;
 constexpr std::size_t colours = 6;      // classes s0 to s5 of the page's style
 constexpr std::size_t most_marks = 60;  // with more points, a curve is a line alone
+// Values whose size is in [smallest, largest] have scales with ends, steps and ratios that are finite and not 0.
+constexpr double smallest = 1e-100, largest = 1e100;
 
 /// A scale with round tick marks, the outer ones at its ends.
 struct Scale {
@@ -31,25 +34,34 @@ struct Scale {
 
 /// Ticks at the multiples of 1, 2 or 5 times a power of ten around [least, most].
 Scale linear_scale(double least, double most) {
-  if (!(most > least)) {
-    const double around = least == 0 ? 1 : std::abs(least) * 0.1;
+  // Values that lie closer together differ by rounding, and doubles could not count the steps from 0 to them.
+  constexpr double flat = 1e-9;
+  const double size = std::max(std::abs(least), std::abs(most));
+  if (!(most - least > std::max(flat * size, smallest))) {
+    const double around = size < smallest ? 1 : size * 0.1;
     least -= around;
     most += around;
   }
   constexpr double intervals = 5;
   const double rough = (most - least) / intervals, power = std::pow(10, std::floor(std::log10(rough)));
   const double step = power * (rough / power < 1.5 ? 1 : rough / power < 3.5 ? 2 : rough / power < 7.5 ? 5 : 10);
-  const double first = std::floor(least / step + 1e-9), last = std::ceil(most / step - 1e-9);
+  const auto first = static_cast<std::int64_t>(std::floor(least / step + 1e-9));
+  const auto last = static_cast<std::int64_t>(std::ceil(most / step - 1e-9));
   Scale scale;
-  for (double i = first; i <= last; ++i) scale.ticks.push_back(i * step);
+  for (std::int64_t i = first; i <= last; ++i) scale.ticks.push_back(static_cast<double>(i) * step);
   return scale;
 }
 
-/// Ticks at 1, 2 and 5 times the powers of ten around [least, most], least > 0, or at powers alone where it is wide.
+/// Ticks at 1, 2 and 5 times the powers of ten around [least, most], least >= smallest, or at powers alone where it is
+/// wide.
 Scale logarithmic_scale(double least, double most) {
   constexpr int wide = 3, most_ticks = 8;
-  const int first = static_cast<int>(std::floor(std::log10(least) + 1e-9));
-  const int last = static_cast<int>(std::ceil(std::log10(most) - 1e-9));
+  // One tolerance for the powers and for the ticks among them: values a hair beyond a power of ten end at it.
+  constexpr double near = 1e-8;
+  least *= 1 + near;
+  most *= 1 - near;
+  const int first = static_cast<int>(std::floor(std::log10(least)));
+  const int last = static_cast<int>(std::ceil(std::log10(most)));
   Scale scale{{}, true};
   if (last - first > wide) {
     const int step = (last - first + most_ticks - 1) / most_ticks;
@@ -57,11 +69,11 @@ Scale logarithmic_scale(double least, double most) {
     return scale;
   }
   std::vector<double> all;
-  for (int power = first; power <= last; ++power)
+  for (int power = first - 1; power <= last; ++power)  // from one below: logarithms are rounded
     for (const double digit : {1, 2, 5}) all.push_back(digit * std::pow(10, power));
   // From the last tick at or below the values to the first one at or above them.
-  const auto begin = std::prev(std::upper_bound(all.begin(), all.end(), least * (1 + 1e-9)));
-  const auto end = std::next(std::lower_bound(all.begin(), all.end(), most * (1 - 1e-9)));
+  const auto begin = std::prev(std::upper_bound(all.begin(), all.end(), least));
+  const auto end = std::next(std::lower_bound(all.begin(), all.end(), most));
   scale.ticks.assign(begin, end);
   return scale;
 }
@@ -78,7 +90,7 @@ double largest_usual(const std::vector<double>& values) {
 
 /// The scale of curves whose values are in [least, most].
 Scale robust_scale(const std::vector<Series>& curves, double least, double most) {
-  if (least <= 0) return linear_scale(least, most);
+  if (least < smallest) return linear_scale(least, most);
   double usual = least;
   for (const Series& curve : curves) {
     std::vector<double> values;
@@ -152,14 +164,14 @@ std::string line_chart(std::string_view title, std::string_view x_name, const st
   std::vector<Series> shown;
   std::vector<double> all_x, all_y;
   for (const Series& one : series) {
-    Series finite{one.name, {}};
+    Series within{one.name, {}};
     for (const auto& [x, y] : one.points) {
-      if (!std::isfinite(x) || !std::isfinite(y)) continue;
-      finite.points.emplace_back(x, y);
+      if (!(std::abs(x) <= largest && std::abs(y) <= largest)) continue;  // NaN neither
+      within.points.emplace_back(x, y);
       all_x.push_back(x);
       all_y.push_back(y);
     }
-    shown.push_back(std::move(finite));
+    shown.push_back(std::move(within));
   }
   if (all_x.empty()) return "";
   std::sort(all_x.begin(), all_x.end());

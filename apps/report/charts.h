@@ -10,14 +10,14 @@ namespace omniconv {
 
 struct Series {
   std::string name;
-  std::vector<std::pair<double, double>> points;  ///< x ascending; points that are not finite are left out
+  std::vector<std::pair<double, double>> points;  ///< x ascending; those not within 1e100 of 0 are left out
 };
 
 enum class Axis {
   linear,
   /// For losses, which are positive. Logarithmic where the values span more than a factor of ten. Values far above the
   /// rest of their curve do not stretch it: above q3 + 3 (q3 - q1), of the quartiles of log y, and above twice e^q3.
-  /// They lie on its upper edge, as triangles. The axis says both. Linear if a value is not positive.
+  /// They lie on its upper edge, as triangles. The axis says both. Linear if a value is not above 0.
   robust
 };
 

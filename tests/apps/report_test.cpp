@@ -90,6 +90,34 @@ TEST_CASE("a chart shows what is finite, with round tick marks") {
   CHECK_THAT(line_chart("flat", "epoch", {{"a", {{1, 7}}}}), ContainsSubstring(">7<"));
 }
 
+/// Its figures are numbers, and few lines mark them.
+void check_scale(const std::string& chart) {
+  INFO(chart);
+  CHECK(count_of(chart, "nan") == 0);
+  CHECK(count_of(chart, "inf") == 0);
+  CHECK(count_of(chart, "class=\"grid\"") >= 2);
+  CHECK(count_of(chart, "class=\"grid\"") <= 12);
+}
+
+TEST_CASE("values that differ by rounding alone are flat, and ones that no scale reaches are left out") {
+  const std::string rounded = line_chart("lr", "epoch", {{"a", {{1, 0.10000000000000002}, {2, 0.1}}}});
+  check_scale(rounded);
+  CHECK_THAT(rounded, ContainsSubstring(">0.1<") && ContainsSubstring(">0.09<") && ContainsSubstring(">0.11<"));
+  check_scale(line_chart("x", "epoch", {{"a", {{1e15, 1}, {std::nextafter(1e15, 2e15), 2}}}}));
+  check_scale(line_chart("close", "epoch", {{"a", {{1, 1}, {2, 1 + 2e-9}}}}));
+
+  for (const double large : {1e308, 1e101}) {
+    CHECK(line_chart("t", "epoch", {{"a", {{1, large}, {2, -large}}}}).empty());
+    CHECK(line_chart("t", "epoch", {{"a", {{large, 1}, {-large, 2}}}}).empty());
+    CHECK(count_of(line_chart("t", "epoch", {{"a", {{1, large}, {2, 1}, {3, 2}}}}, Axis::robust), "<circle") == 2);
+  }
+  constexpr double denormal = std::numeric_limits<double>::denorm_min();
+  for (const Axis axis : {Axis::linear, Axis::robust})
+    for (const double least : {denormal, 1e-310, 1e-100, 1e-90, 0.0, -denormal})
+      for (const double most : {denormal, 1e-300, 1e-80, 1.0, 1e100})
+        if (least < most) check_scale(line_chart("t", "epoch", {{"a", {{1, least}, {2, most}, {3, most}}}}, axis));
+}
+
 /// A curve over x = 1, 2, ...
 Series curve_of(const std::string& name, const std::vector<double>& values) {
   Series series{name, {}};
@@ -141,6 +169,13 @@ TEST_CASE("losses of several powers of ten are shown on a logarithmic axis, whic
   const std::string wide = line_chart("Loss", "epoch", {curve_of("training", {3, 1e-2, 1e-4, 2e-7})}, Axis::robust);
   CHECK_THAT(wide, ContainsSubstring(">1e-07<") && ContainsSubstring(">10<") && !ContainsSubstring(">0.2<"));
   CHECK(count_of(wide, "class=\"grid\"") == 9);
+  // A hair below a power of ten is that power.
+  for (const double least : {0.1 * (1 - 2e-9), 0.1 * (1 - 1e-12), 0.1, 0.1 * (1 + 1e-12)}) {
+    const std::string near = line_chart("Loss", "epoch", {curve_of("training", {2, 1, least})}, Axis::robust);
+    INFO(near);
+    CHECK_THAT(near, ContainsSubstring(">0.1<") && ContainsSubstring(">2<"));
+    CHECK(count_of(near, "class=\"grid\"") == 5);
+  }
   // A loss of nothing has no logarithm.
   const std::string zero = line_chart("Loss", "epoch", {curve_of("training", {3, 1, 0.01, 0})}, Axis::robust);
   CHECK_THAT(zero, ContainsSubstring(">0<") && ContainsSubstring(">3<") && !ContainsSubstring("logarithmic"));
