@@ -12,6 +12,7 @@
 #include <span>
 #include <string_view>
 
+#include "data/stb.h"
 #include "engine/files.h"
 #include "kernels/error.h"
 
@@ -103,6 +104,16 @@ std::string bmp_fault(Bytes bytes, std::int64_t height, std::int64_t width) {
   return end > static_cast<std::int64_t>(bytes.size()) ? "a truncated file" : "";
 }
 
+/// The most bytes that a PNG file of `size` bytes may unpack to. A few bytes compress to gigabytes, whatever the header
+/// says. The decoder doubles a block that is too small: the rows of an interlaced picture, which are more than those of
+/// others, and the file's chunks, joined. Some files hold a little more than their pixels.
+std::size_t most_unpacked_bytes(Bytes bytes, std::int64_t pixels, std::int64_t height, std::int64_t stored_channels) {
+  constexpr std::int64_t slack = 1 << 16;
+  const std::int64_t sample = stbi_is_16_bit_from_memory(bytes.data(), static_cast<int>(bytes.size())) ? 2 : 1;
+  const std::int64_t rows = pixels * stored_channels * sample + height;  // each begins with the number of its filter
+  return static_cast<std::size_t>(2 * (rows + static_cast<std::int64_t>(bytes.size())) + slack);
+}
+
 /// What the pixels along one side of the result are made of.
 struct Axis {
   struct Target {
@@ -153,9 +164,12 @@ Picture read_picture(const std::string& path) {
          " pixels, got ", width, " x ", height, ": scale it down");
   const std::string fault = png ? png_fault(bytes) : jpeg ? jpeg_fault(bytes) : bmp_fault(bytes, height, width);
   expect(fault.empty(), where, path, ": expected a whole picture, got ", fault);
+  const GrowthLimit limit(most_unpacked_bytes(bytes, pixels, height, stored_channels));
   const std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> decoded(
       stbi_load_from_memory(bytes.data(), size, &width, &height, &stored_channels, static_cast<int>(channels)),
       &stbi_image_free);
+  expect(!limit.reached(), where, path, ": expected the pixels of ", width, " x ", height,
+         ", got a file that unpacks to more");
   expect(decoded != nullptr && std::int64_t{width} * height == pixels, where, path,
          ": expected a picture that can be decoded, got: ", decoded ? "another size" : stbi_failure_reason());
   return {height, width, {decoded.get(), decoded.get() + pixels * channels}};

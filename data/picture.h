@@ -20,7 +20,7 @@ inline constexpr std::int64_t most_picture_pixels = 100'000'000;
 /// Decodes the PNG, JPEG or BMP file at `path`. Grey becomes R = G = B, transparency and a camera's orientation tag are
 /// ignored, 16 bits per channel become 8.
 /// @throws Error `[picture] PATH: expected ..., got ...` for a file that is missing, none of the three, truncated,
-/// damaged or too large; the size is checked before memory is asked for.
+/// damaged or too large; the size is checked before memory is asked for, and bounds what a PNG file unpacks to.
 Picture read_picture(const std::string& path);
 
 /// The bytes of a PNG file. @throws Error for an empty picture or one whose pixels do not fit its size.

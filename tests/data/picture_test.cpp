@@ -87,6 +87,28 @@ TEST_CASE("any changed bit of a PNG's pixels is found") {
   }
 }
 
+/// The PNG file of `picture` with the header, checksum included, of one of `height` x `width` pixels.
+std::string with_header_of(const Picture& picture, std::int64_t height, std::int64_t width) {
+  constexpr std::size_t header = 8, length = 25;
+  return encode_png(picture).replace(header, length, encode_png(example(height, width)), header, length);
+}
+
+TEST_CASE("a PNG that holds far more than its header's pixels is refused before it fills the memory") {
+  const Picture black{4'000, 2'000, std::vector<std::uint8_t>(24'000'000)};
+  const std::string bomb = with_header_of(black, 1, 1);
+  REQUIRE(bomb.size() < 300'000);
+  CHECK_THAT(read_error(bomb), StartsWith("[picture] ") &&
+                                   ContainsSubstring("expected the pixels of 1 x 1, got a file that unpacks to more"));
+  CHECK(read_error(encode_png(black)) == "no error");
+  // Some programs write a few bytes too many.
+  const TemporaryFolder folder;
+  const Picture picture = example(41, 30);
+  write_text(folder.file("picture"), with_header_of(picture, 40, 30));
+  const Picture read = read_picture(folder.file("picture"));
+  CHECK(read.height == 40);
+  CHECK(read.pixels == std::vector<std::uint8_t>(picture.pixels.begin(), picture.pixels.end() - 30 * 3));
+}
+
 TEST_CASE("what is no picture, and one that is too large, are refused by name") {
   const TemporaryFolder folder;
   const auto error = [&](const std::string& name) {
