@@ -7,6 +7,8 @@
 #include "apps/model_options.h"
 #include "apps/training/options.h"
 #include "apps/training/progress.h"
+#include "apps/training/recipe.h"
+#include "apps/training/text.h"
 #include "models/checkpoint.h"
 
 namespace omniconv {
@@ -20,7 +22,9 @@ struct InspectCall {
 };
 
 struct Row {
-  std::string name, shape, type;
+  std::string name;
+  Shape shape;
+  std::string type;
   std::int64_t count;
 };
 
@@ -60,7 +64,9 @@ std::vector<std::pair<const char*, std::int64_t>> parts_of(const Cost& cost) {
 
 void print_json(const ModelConfig& config, const std::vector<Row>& rows, const Cost& cost) {
   nlohmann::ordered_json json;
-  json["model"] = to_metadata(config);
+  json["model"] = to_json(config);
+  json["model"]["folded"] = config.folded;
+  json["model"]["class_names"] = config.class_names;
   json["parameters"] = parameters_in(rows);
   for (const auto& [part, count] : totals_of(rows)) json["parts"][part] = count;
   for (const auto& [part, count] : parts_of(cost)) json["multiply_accumulates"][part] = count;
@@ -73,12 +79,12 @@ void print_text(const ModelConfig& config, const std::vector<Row>& rows, const C
   int name_width = 4, shape_width = 5;
   for (const Row& row : rows) {
     name_width = std::max(name_width, static_cast<int>(row.name.size()));
-    shape_width = std::max(shape_width, static_cast<int>(row.shape.size()));
+    shape_width = std::max(shape_width, static_cast<int>(concat(row.shape).size()));
   }
   std::printf("%s\n\n%-*s  %-*s  type       count\n", describe(config).c_str(), name_width, "name", shape_width, "shape");
   for (const Row& row : rows)
-    std::printf("%-*s  %-*s  %-4s %11s\n", name_width, row.name.c_str(), shape_width, row.shape.c_str(),
-                row.type.c_str(), grouped(row.count).c_str());
+    std::printf("%-*s  %-*s  %-4s %11s\n", name_width, one_line(row.name).c_str(), shape_width,
+                concat(row.shape).c_str(), row.type.c_str(), grouped(row.count).c_str());
   std::printf("\nparameters          %13s\n", grouped(parameters_in(rows)).c_str());
   for (const auto& [part, count] : totals_of(rows)) std::printf("  %-18s%13s\n", part.c_str(), grouped(count).c_str());
   const int size = static_cast<int>(config.image_size);
@@ -115,7 +121,7 @@ void inspect(const InspectCall& call) {
 
   std::vector<Row> rows;
   for (const auto& [name, tensor] : tensors)
-    rows.push_back({name, concat(tensor.shape), std::string(name_of(tensor.dtype)), element_count(tensor.shape)});
+    rows.push_back({name, tensor.shape, std::string(name_of(tensor.dtype)), element_count(tensor.shape)});
   const Cost cost = net.cost(config.image_size, config.image_size);
   if (call.json)
     print_json(config, rows, cost);

@@ -84,6 +84,8 @@ const Stage* stage_of(const Recipe& recipe, std::int64_t finished_steps, std::in
 
 /// The recipe as config.json holds it, and back. @throws Error naming `source` and the first key that does not fit.
 nlohmann::json to_json(const Recipe& recipe);
+/// Its part about the model.
+nlohmann::json to_json(const ModelConfig& model);
 Recipe recipe_from_json(const nlohmann::json& json, const std::string& source);
 
 /// Takes over the values of those keys that `json` has, without check(): they may still contradict each other.

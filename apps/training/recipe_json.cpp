@@ -24,13 +24,9 @@ std::string option_value(const std::string& key, const nlohmann::json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-/// Calls `visit(key, field)` for every field of a recipe, const or not.
-template <class AnyRecipe, class Visit>
-void for_each_field(AnyRecipe& recipe, const Visit& visit) {
-  auto& model = recipe.model;
-  visit("data", recipe.data);
-  visit("init", recipe.init);
-  visit("inflate_noise", recipe.inflate_noise);
+/// Calls `visit(key, field)` for every field of a model that a recipe chooses, const or not.
+template <class AnyModel, class Visit>
+void for_each_model_field(AnyModel& model, const Visit& visit) {
   visit("model", model.model);
   visit("width", model.width);
   visit("kernels", model.kernels);
@@ -42,6 +38,15 @@ void for_each_field(AnyRecipe& recipe, const Visit& visit) {
   visit("stem", model.stem);
   visit("image_size", model.image_size);
   visit("dropout", model.dropout);
+}
+
+/// The same for every field of a recipe.
+template <class AnyRecipe, class Visit>
+void for_each_field(AnyRecipe& recipe, const Visit& visit) {
+  visit("data", recipe.data);
+  visit("init", recipe.init);
+  visit("inflate_noise", recipe.inflate_noise);
+  for_each_model_field(recipe.model, visit);
   visit("epochs", recipe.epochs);
   visit("batch_size", recipe.batch_size);
   visit("lr", recipe.lr);
@@ -131,6 +136,12 @@ void decode_into(const char* key, const nlohmann::json& json, T& field) {
 }
 
 }  // namespace
+
+nlohmann::json to_json(const ModelConfig& model) {
+  nlohmann::json json;
+  for_each_model_field(model, [&](const char* key, const auto& field) { json[key] = encode(field); });
+  return json;
+}
 
 nlohmann::json to_json(const Recipe& recipe) {
   nlohmann::json json;

@@ -76,6 +76,22 @@ TEST_CASE("convert --to folded is exact, and what it writes is read like any che
   for (const float value : expected) largest = std::max(largest, std::abs(value));
   require_close(actual, expected, {1e-5 * largest, 0}, "logits");
   CHECK(run({"inspect", "--checkpoint", file}).exit_code == 0);
+  const auto inspected = nlohmann::json::parse(run({"inspect", "--checkpoint", file, "--json"}).out);
+  CHECK(inspected.at("model").at("folded") == true);
+  CHECK(inspected.at("model").at("class_names").size() == 10);
+}
+
+TEST_CASE("inspect shows names of a file without what steers a terminal") {
+  const Trained trained;
+  SafetensorsFile named = read_safetensors(trained.checkpoint);
+  named.tensors["tail\x1b[31m\n"] = named.tensors.at("fc.bias");
+  const std::string file = trained.folder.file("named.safetensors");
+  write_safetensors(file, named);
+  const Outcome text = run({"inspect", "--checkpoint", file});
+  REQUIRE(text.exit_code == 0);
+  CHECK_THAT(text.out, !ContainsSubstring("\x1b") && ContainsSubstring("tail [31m  "));
+  const auto json = nlohmann::json::parse(run({"inspect", "--checkpoint", file, "--json"}).out);
+  CHECK(json.at("tensors").back().at("name") == "tail\x1b[31m\n");
 }
 
 TEST_CASE("conversions that cannot be done end in one line and no file") {

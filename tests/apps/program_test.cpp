@@ -253,15 +253,19 @@ TEST_CASE("inspect and bench know the official form") {
   CHECK(official.at("parameters") == 90670888);
   CHECK(official.at("multiply_accumulates").at("convolution") == 4089184256);
   CHECK(official.at("model").at("downsample") == "static");
-  CHECK(official.at("model").at("dropout") == "0.1");
+  CHECK(official.at("model").at("dropout") == 0.1);
+  CHECK(official.at("model").at("width") == 64);
+  CHECK(official.at("model").at("folded") == false);
+  CHECK(official.at("tensors")[0].at("name") == "bn1.bias");
+  CHECK(official.at("tensors")[0].at("shape") == std::vector{64});
   CHECK(inspect({"--stem", "imagenet", "--kernels", "1"}).at("parameters") == 11943944);
   CHECK(inspect({"--stem", "imagenet"}).at("parameters") == 44901640);
   CHECK(inspect({"--kernels", "4"}).at("multiply_accumulates").at("total") == 600853360);
   const auto words =
       inspect({"--stem", "imagenet", "--classes", "7", "--downsample", "odconv", "--dropout", "0"}).at("model");
-  CHECK(words.at("classes") == "7");
+  CHECK(words.at("classes") == 7);
   CHECK(words.at("downsample") == "odconv");
-  CHECK(words.at("dropout") == "0");
+  CHECK(words.at("dropout") == 0);
 
   const Outcome timed = run({"bench", "--model", "od_resnet50", "--stem", "imagenet", "--image-size", "64", "--width",
                              "8", "--kernels", "2", "--batch-size", "2", "--steps", "3", "--json"});
