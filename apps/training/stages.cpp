@@ -7,6 +7,7 @@
 
 #include "apps/training/json_text.h"
 #include "apps/training/require.h"
+#include "apps/training/text.h"
 #include "engine/files.h"
 
 namespace omniconv {
@@ -109,6 +110,9 @@ void check(const std::vector<Stage>& stages) {
   for (const Stage& stage : stages) {
     require(!stage.name.empty() && names.insert(stage.name).second, "stages of different names, got ",
             in_quotes(stage.name), " twice or empty");
+    // They go to terminals, again and again on a line that is redrawn.
+    require(one_line(stage.name) == stage.name, "names of stages without control characters, got ",
+            in_quotes(stage.name));
     require(stage.epochs >= 1 && stage.epochs <= most_epochs, "1 to ", most_epochs, " epochs in stage ", stage.name,
             ", got ", stage.epochs);
     require(std::isfinite(stage.lr_factor) && stage.lr_factor >= 0, "a finite lr_factor of at least 0 in stage ",

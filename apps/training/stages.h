@@ -44,7 +44,8 @@ std::vector<Stage> stages_from_json(const nlohmann::json& json);
 /// The same from a file. @throws Error naming it.
 std::vector<Stage> read_stages(const std::string& path);
 
-/// @throws UsageError unless names differ, and epochs and factors are ones that a run could have.
+/// @throws UsageError unless names differ and are a line of text, and epochs and factors are ones that a run could
+/// have.
 void check(const std::vector<Stage>& stages);
 std::int64_t epochs_of(const std::vector<Stage>& stages);
 

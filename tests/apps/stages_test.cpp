@@ -38,6 +38,8 @@ TEST_CASE("stages survive the way through JSON, and what is no stage is refused"
              ContainsSubstring("got -1"));
   CHECK_THAT(refusal(R"([{"name": "a", "epochs": 1, "temperature": 1}, {"name": "a", "epochs": 1, "temperature": 1}])"),
              ContainsSubstring("stages of different names"));
+  CHECK_THAT(refusal(R"([{"name": "a\u001b[31m", "epochs": 1, "temperature": 1}])"),
+             ContainsSubstring(R"(names of stages without control characters, got "a\x1b[31m")"));
 
   const TemporaryFolder folder;
   write_text(folder.file("s.json"), "[{");
