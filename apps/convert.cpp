@@ -45,7 +45,8 @@ void check(const ConvertCall& call) {
   require(call.samples >= 2, "--samples of at least 2, got ", call.samples);
   require(call.finetune.epochs >= 0, "--finetune of at least 0 epochs, got ", call.finetune.epochs);
   require(call.finetune.batch_size >= 2, "--batch-size of at least 2, got ", call.finetune.batch_size);
-  require(call.finetune.lr > 0 && call.finetune.lr <= 1e3, "--finetune-lr above 0, got ", call.finetune.lr);
+  require(call.finetune.lr > 0 && call.finetune.lr <= 1e3, "--finetune-lr above 0 and at most 1000, got ",
+          call.finetune.lr);
   require(call.seed >= 0, "--seed of at least 0, got ", call.seed);
 }
 

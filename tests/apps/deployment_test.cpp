@@ -103,6 +103,8 @@ TEST_CASE("conversions that cannot be done end in one line and no file") {
   check_one_line_error(to_static + data + Words{"--finetune", "-1"}, 2, "--finetune of at least 0");
   check_one_line_error(to_static + data + Words{"--batch-size", "1"}, 2, "--batch-size of at least 2");
   check_one_line_error(to_static + data + Words{"--finetune-lr", "nan"}, 2, "--finetune-lr above 0");
+  check_one_line_error(to_static + data + Words{"--finetune-lr", "2000"}, 2,
+                       "--finetune-lr above 0 and at most 1000, got 2000");
   check_one_line_error(to_static + data + Words{"--seed", "-1"}, 2, "--seed of at least 0");
   check_one_line_error(trained.convert("folded", "out.safetensors") + Words{"--samples", "8"}, 2,
                        "--samples with --to static");
