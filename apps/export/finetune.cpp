@@ -6,22 +6,20 @@
 #include "apps/training/trainer.h"
 #include "data/batches.h"
 #include "engine/optimizer.h"
+#include "engine/schedule.h"
 
 namespace omniconv {
 
 void finetune(const Model& model, const Dataset& images, const FinetuneRecipe& recipe,
               const std::function<void(std::int64_t, double)>& on_epoch) {
   const Sgd sgd(model.store, {recipe.momentum, recipe.weight_decay, false});
-  Recipe schedule;
-  schedule.epochs = recipe.epochs;
-  schedule.lr = recipe.lr;
   const auto ranges = batch_ranges(images.count(), recipe.batch_size, true);
   std::int64_t step = 0;
   for (std::int64_t epoch = 0; epoch < recipe.epochs; ++epoch) {
     const auto number = static_cast<std::uint64_t>(epoch);
     const Tensor device_epoch = Tensor::from_host(std::vector<std::int64_t>{epoch});
     const Tensor order = Tensor::from_host(epoch_order(images.count(), recipe.seed, number, true));
-    sgd.set_learning_rate(learning_rate_at(schedule, epoch, 1));
+    sgd.set_learning_rate(cosine_learning_rate(recipe.lr, epoch, recipe.epochs));
     const DeviceTotals totals;
     for (const BatchRange& range : ranges) {
       const Batch batch = images.gather(order.view(range.begin, {range.size()}), model.store.precision(),
