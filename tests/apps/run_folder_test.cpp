@@ -71,9 +71,24 @@ TEST_CASE("a path that config.json cannot hold is refused, and leaves the old ru
   CHECK(nlohmann::json::parse(machines.text()).at("run") == folder.file("mod\uFFFDle-1"));
 }
 
-TEST_CASE("trying a folder leaves nothing that the next run would not remove") {
-  CHECK_THAT(message_of<Error>([] { expect_writable("run", "/proc/config.json"); }),
-             StartsWith("[run] /proc/config.json.tmp-"));
+TEST_CASE("trying a folder leaves nothing in it, and a killed process nothing that the next run would not remove") {
+  const TemporaryFolder folder;
+  expect_writable("run", folder.file(RunFolder::config_name));
+  CHECK(folder.names().empty());
+  write_text(folder.file(RunFolder::config_name), "old");
+  expect_writable("run", folder.file(RunFolder::config_name));
+  CHECK(folder.names() == std::vector<std::string>{RunFolder::config_name});
+  CHECK(read_text(folder.file(RunFolder::config_name)) == "old");
+
+  // What a process leaves that is killed there has the name that this message has.
+  const std::string message = message_of<Error>([] { expect_writable("run", "/proc/config.json"); });
+  const std::string begin = "[run] /proc/";
+  REQUIRE_THAT(message, StartsWith(begin + "config.json.tmp-"));
+  const std::string probe = message.substr(begin.size(), message.find(": ") - begin.size());
+  for (const std::string& name : {probe, std::string("last.safetensors.tmp-1-0"), std::string("notes.tmp-1")})
+    write_text(folder.file(name), "");
+  RunFolder(folder.path().string()).remove_temporary_files();
+  CHECK(folder.names() == std::vector<std::string>{RunFolder::config_name, "notes.tmp-1"});
 }
 
 TEST_CASE("an --out that is no folder is refused before training") {
