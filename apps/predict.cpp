@@ -36,19 +36,21 @@ std::vector<std::string> class_names(const ModelConfig& config, const std::strin
   return names;
 }
 
-void print_text(const std::string& image, const std::vector<Guess>& guesses, const std::vector<std::string>& names) {
+void print_text(const std::string& image, const std::vector<Prediction>& predictions,
+                const std::vector<std::string>& names) {
   std::printf("%s\n", one_line(image).c_str());
-  for (const Guess& guess : guesses)
-    std::printf("  %.4f  %s\n", guess.probability, one_line(names[static_cast<std::size_t>(guess.label)]).c_str());
+  for (const Prediction& prediction : predictions)
+    std::printf("  %.4f  %s\n", prediction.probability,
+                one_line(names[static_cast<std::size_t>(prediction.label)]).c_str());
 }
 
-nlohmann::ordered_json to_json(const std::string& image, const std::vector<Guess>& guesses,
+nlohmann::ordered_json to_json(const std::string& image, const std::vector<Prediction>& predictions,
                                const std::vector<std::string>& names) {
   nlohmann::ordered_json classes = nlohmann::ordered_json::array();
-  for (const Guess& guess : guesses)
-    classes.push_back({{"class", names[static_cast<std::size_t>(guess.label)]},
-                       {"label", guess.label},
-                       {"probability", guess.probability}});
+  for (const Prediction& prediction : predictions)
+    classes.push_back({{"class", names[static_cast<std::size_t>(prediction.label)]},
+                       {"label", prediction.label},
+                       {"probability", prediction.probability}});
   return {{"image", image}, {"classes", classes}};
 }
 
@@ -78,11 +80,11 @@ void predict(const PredictCall& call) {
   nlohmann::ordered_json json = {{"predictions", nlohmann::ordered_json::array()}};
   for (std::size_t i = 0; i < call.images.size(); ++i) {
     const auto count = static_cast<std::size_t>(classes);
-    const std::vector<Guess> guesses = most_probable(std::span(values).subspan(i * count, count), call.top);
+    const std::vector<Prediction> predictions = most_probable(std::span(values).subspan(i * count, count), call.top);
     if (call.json)
-      json["predictions"].push_back(to_json(call.images[i], guesses, names));
+      json["predictions"].push_back(to_json(call.images[i], predictions, names));
     else
-      print_text(call.images[i], guesses, names);
+      print_text(call.images[i], predictions, names);
   }
   if (call.json) std::printf("%s\n", json_line(json).c_str());
 }

@@ -149,8 +149,8 @@ std::string mistakes_of(const TestResults& test) {
   for (std::size_t i = 0; i < test.mistakes.size(); ++i) {
     const Mistake& mistake = test.mistakes[i];
     const std::string index = concat("test image ", mistake.image);
-    html += concat("<figure>", image(test.pictures[i], index), "<b>", name(mistake.guess.label), "</b> ",
-                   text("%.2f", mistake.guess.probability), "<br>is ", name(mistake.truth), "</figure>");
+    html += concat("<figure>", image(test.pictures[i], index), "<b>", name(mistake.prediction.label), "</b> ",
+                   text("%.2f", mistake.prediction.probability), "<br>is ", name(mistake.truth), "</figure>");
   }
   return html.empty() ? "<p>There are none.</p>" : concat("<div class=\"mistakes\">", html, "</div>");
 }

@@ -26,14 +26,14 @@ TestResults test_results(std::span<const double> logits, const ImageSet& set,
          " images and ", classes, " classes, got ", logits.size());
   TestResults results{class_names, std::vector<std::int64_t>(classes * classes), {}, {}};
   for (std::size_t i = 0; i < set.labels.size(); ++i) {
-    const Guess guess = most_probable(logits.subspan(i * classes, classes), 1).front();
+    const Prediction prediction = most_probable(logits.subspan(i * classes, classes), 1).front();
     const std::size_t truth = set.labels[i];
-    ++results.confusion[truth * classes + static_cast<std::size_t>(guess.label)];
-    if (guess.label != static_cast<std::int64_t>(truth))
-      results.mistakes.push_back({static_cast<std::int64_t>(i), static_cast<std::int64_t>(truth), guess});
+    ++results.confusion[truth * classes + static_cast<std::size_t>(prediction.label)];
+    if (prediction.label != static_cast<std::int64_t>(truth))
+      results.mistakes.push_back({static_cast<std::int64_t>(i), static_cast<std::int64_t>(truth), prediction});
   }
   std::stable_sort(results.mistakes.begin(), results.mistakes.end(), [](const Mistake& a, const Mistake& b) {
-    return a.guess.probability > b.guess.probability;
+    return a.prediction.probability > b.prediction.probability;
   });
   results.mistakes.resize(std::min(results.mistakes.size(), most_mistakes));
   for (const Mistake& mistake : results.mistakes) results.pictures.push_back(picture_of(set, mistake.image));

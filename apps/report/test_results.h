@@ -15,7 +15,7 @@ namespace omniconv {
 struct Mistake {
   std::int64_t image = 0;  ///< index
   std::int64_t truth = 0;
-  Guess guess;
+  Prediction prediction;
 };
 
 struct TestResults {

@@ -71,10 +71,10 @@ TEST_CASE("pack, train and predict: class names go along, and predict agrees wit
   const auto& classes = predictions[0].at("classes");
   REQUIRE(classes.size() == 10);
   double sum = 0, before = 1;
-  for (const auto& guess : classes) {
-    const auto label = guess.at("label").get<std::size_t>();
-    const double probability = guess.at("probability");
-    CHECK(guess.at("class") == read.class_names[label]);
+  for (const auto& entry : classes) {
+    const auto label = entry.at("label").get<std::size_t>();
+    const double probability = entry.at("probability");
+    CHECK(entry.at("class") == read.class_names[label]);
     CHECK(probability <= before);
     before = probability;
     sum += probability;
@@ -118,8 +118,8 @@ TEST_CASE("predict takes pictures in the size that the checkpoint asks for") {
   for (const double logit : logits) sum += std::exp(logit);
   const auto classes = nlohmann::json::parse(outcome.out)["predictions"][0]["classes"];
   REQUIRE(classes.size() == 10);
-  for (const auto& guess : classes)
-    CHECK(guess["probability"].get<double>() == Approx(std::exp(logits[guess["label"]]) / sum).epsilon(1e-4));
+  for (const auto& entry : classes)
+    CHECK(entry["probability"].get<double>() == Approx(std::exp(logits[entry["label"]]) / sum).epsilon(1e-4));
 }
 
 TEST_CASE("predict names the file, the class list or the option that is wrong") {

@@ -192,8 +192,8 @@ TEST_CASE("classes are counted and the most confident mistakes come first") {
   REQUIRE(results.mistakes.size() == 2);
   CHECK(results.mistakes[0].image == 3);
   CHECK(results.mistakes[0].truth == 0);
-  CHECK(results.mistakes[0].guess.label == 1);
-  CHECK(results.mistakes[0].guess.probability == Approx(1 / (1 + std::exp(-5.0))));
+  CHECK(results.mistakes[0].prediction.label == 1);
+  CHECK(results.mistakes[0].prediction.probability == Approx(1 / (1 + std::exp(-5.0))));
   CHECK(results.mistakes[1].image == 1);
   const std::size_t pixels = 32 * 32;
   CHECK(results.pictures[1].pixels[3 * 33 + 1] == set.images[(1 * 3 + 1) * pixels + 33]);
