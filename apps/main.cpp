@@ -9,6 +9,7 @@
 
 #include "apps/commands.h"
 #include "apps/training/text.h"
+#include "engine/library/gemm.h"
 #include "kernels/error.h"
 
 namespace {
@@ -49,7 +50,8 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   CLI::App program("Trains and evaluates networks with omni-dimensional dynamic convolution (ODConv).", "omniconv");
   try {
-    program.set_version_flag("--version", "omniconv " OMNICONV_VERSION);
+    program.set_version_flag("--version",
+                             [] { return "omniconv " OMNICONV_VERSION "\n" + omniconv::library::versions(); });
     program.require_subcommand(1);
     program.option_defaults()->always_capture_default();  // --help shows them; sub-commands inherit it
     omniconv::add_train(program, exit_code);

@@ -10,7 +10,9 @@
 #include <sstream>
 #include <thread>
 
+#include "engine/device.h"
 #include "engine/fusions.h"
+#include "engine/library/gemm.h"
 #include "engine/safetensors.h"
 #include "tests/apps/small_runs.h"
 #include "tests/tolerance.h"
@@ -31,7 +33,10 @@ TEST_CASE("help and version exit with 0") {
     CHECK_THAT(outcome.out, ContainsSubstring("--help"));
   }
   CHECK(run({"--version"}).exit_code == 0);
-  CHECK_THAT(run({"--version"}).out, StartsWith("omniconv "));
+  const std::string version = run({"--version"}).out;
+  CHECK_THAT(version, StartsWith("omniconv "));
+  CHECK(version.substr(version.find('\n') + 1) == library::versions() + '\n');
+  CHECK_THAT(library::versions(), ContainsSubstring(device_kind() == "cpu" ? "oneDNN " : "cuBLAS "));
 }
 
 /// Names of options in a text, such as "--batch-size", of the lines that `is_row` picks.
