@@ -37,7 +37,7 @@ void print_layers(const AttentionStatistics& statistics, Console& console) {
       double mean = 0, deviation = 0;
       for (std::size_t i = 0; i < map.mean_all.size(); ++i) {
         mean += map.mean_all[i] / static_cast<double>(map.width);
-        deviation += map.deviation_all[i] / static_cast<double>(map.width);
+        deviation += map.standard_deviation_all[i] / static_cast<double>(map.width);
       }
       const std::string entropy = map.attention == "kernel" ? text("%9.4f", map.entropy) : "        -";
       console.print(text("%-*s  %-9s  %.3f  %.3f  %.3f  %9.4f%s", name_width, layer.name.c_str(),

@@ -55,9 +55,9 @@ nlohmann::ordered_json to_json(const AttentionMap& map) {
   const auto width = static_cast<std::size_t>(map.width);
   nlohmann::ordered_json json = {{"width", map.width},
                                  {"mean", rows_of(map.mean, width)},
-                                 {"deviation", rows_of(map.deviation, width)},
+                                 {"standard_deviation", rows_of(map.standard_deviation, width)},
                                  {"mean_all", map.mean_all},
-                                 {"deviation_all", map.deviation_all},
+                                 {"standard_deviation_all", map.standard_deviation_all},
                                  {"saturated", map.saturated}};
   if (map.attention == "kernel") json["entropy"] = map.entropy;
   return json;
@@ -89,7 +89,7 @@ Picture heat_map(const AttentionMap& map, std::int64_t cell) {
   append_cells(picture, map.mean, map.width, 1, cell);
   picture.pixels.insert(picture.pixels.end(), static_cast<std::size_t>(line * picture.width * 3), 255);
   picture.height += line;
-  append_cells(picture, map.deviation, map.width, largest_deviation, cell);
+  append_cells(picture, map.standard_deviation, map.width, largest_deviation, cell);
   return picture;
 }
 

@@ -9,8 +9,8 @@
 namespace omniconv {
 
 /// {"classes": [{"name", "images"}], "layers": [{"name", "attentions": {"channel": {"width", "mean": [classes][width],
-/// "deviation", "mean_all": [width], "deviation_all", "saturated", "entropy" (kernel)}}, "kernel_cosines": [K][K],
-/// "findings": [{"attention", "kind", "text"}]}]}
+/// "standard_deviation", "mean_all": [width], "standard_deviation_all", "saturated", "entropy" (kernel)}},
+/// "kernel_cosines": [K][K], "findings": [{"attention", "kind", "text"}]}]}
 nlohmann::ordered_json to_json(const AttentionStatistics& statistics);
 
 /// A heat map: a row per class, a column per entry, in cells of `cell` x `cell` pixels. Above the means, from 0 to 1;

@@ -50,12 +50,13 @@ class Sums {
       const auto count = static_cast<double>(counts[label]);
       images += count;
       for (std::size_t i = 0; i < width_; ++i) {
-        append(map.mean, map.deviation, sum_[label * width_ + i], square_[label * width_ + i], count);
+        append(map.mean, map.standard_deviation, sum_[label * width_ + i], square_[label * width_ + i], count);
         sum[i] += sum_[label * width_ + i];
         square[i] += square_[label * width_ + i];
       }
     }
-    for (std::size_t i = 0; i < width_; ++i) append(map.mean_all, map.deviation_all, sum[i], square[i], images);
+    for (std::size_t i = 0; i < width_; ++i)
+      append(map.mean_all, map.standard_deviation_all, sum[i], square[i], images);
     map.saturated = static_cast<double>(saturated_) / (images * static_cast<double>(width_));
     if (attention_ == "kernel") map.entropy = entropy_ / images / std::log(static_cast<double>(width_));
     return map;
@@ -133,7 +134,7 @@ std::vector<Finding> find_collapse(const LayerAttention& layer) {
                           text("%s of the %s attention's values are below %.2f or above %.2f, where a sigmoid passes "
                                "hardly any gradient; a higher temperature softens it",
                                percent(map.saturated).c_str(), map.attention.c_str(), lowest, highest)});
-    const double deviation = *std::max_element(map.deviation_all.begin(), map.deviation_all.end());
+    const double deviation = *std::max_element(map.standard_deviation_all.begin(), map.standard_deviation_all.end());
     if (deviation <= 0.001)
       findings.push_back({map.attention, "constant",
                           text("the %s attention is the same for every image (largest deviation %.2g): it only scales",

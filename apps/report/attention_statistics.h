@@ -16,9 +16,9 @@ struct AttentionMap {
   std::string attention;          ///< channel, filter, spatial, kernel
   std::int64_t width = 0;         ///< entries: I, O, R·S, K
   std::vector<double> mean;       ///< [classes, width], 0 for a class without images
-  std::vector<double> deviation;  ///< [classes, width], standard deviation over the images of the class
+  std::vector<double> standard_deviation;  ///< [classes, width], over the images of the class
   std::vector<double> mean_all;       ///< [width], over all images
-  std::vector<double> deviation_all;  ///< [width]
+  std::vector<double> standard_deviation_all;  ///< [width]
   double saturated = 0;  ///< fraction of values below 0.01 or above 0.99, of images and entries
   double entropy = 0;    ///< of a kernel attention: mean over the images of −Σ p ln p / ln K, in [0, 1]
 

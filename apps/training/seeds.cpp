@@ -60,7 +60,7 @@ PairedComparison compare(const AccuracyBySeed& accuracies, const std::string& pa
     if (const auto other = others.find(seed); other != others.end()) differences.push_back(accuracy - other->second);
   expect(!differences.empty(), where, path, ": expected runs with a seed of this series, got none");
   const Spread spread = spread_of(differences);
-  return {path, static_cast<std::int64_t>(differences.size()), spread.mean, spread.deviation,
+  return {path, static_cast<std::int64_t>(differences.size()), spread.mean, spread.standard_deviation,
           sign_flip_p_value(differences)};
 }
 

@@ -25,7 +25,7 @@ struct PairedComparison {
   std::string other;
   std::int64_t pairs = 0;
   double mean = 0;       ///< of the differences to the other's accuracies
-  double deviation = 0;  ///< of the differences
+  double standard_deviation = 0;  ///< of the differences
   double p_value = 1;    ///< sign_flip_p_value()
 };
 /// @throws Error naming `path` where no seed is in both.

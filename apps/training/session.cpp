@@ -355,17 +355,18 @@ Outcome run_series(const TrainOptions& options, Console& console) {
     console.print(text("seed %-6lld test accuracy %.4f", static_cast<long long>(seed), values.back()));
   }
   const Spread spread = spread_of(values);
-  console.print(text("mean        test accuracy %.4f, standard deviation %.4f", spread.mean, spread.deviation));
+  console.print(
+      text("mean        test accuracy %.4f, standard deviation %.4f", spread.mean, spread.standard_deviation));
   outcome.json["mean_test_accuracy"] = spread.mean;
-  outcome.json["standard_deviation"] = spread.deviation;
+  outcome.json["standard_deviation"] = spread.standard_deviation;
   for (const std::string& path : options.compare) {
     const PairedComparison c = compare(accuracies, path);
     console.print(text("minus %s: %+.4f, standard deviation %.4f, over %lld seeds; p = %.3g (signs flipped)",
-                       path.c_str(), c.mean, c.deviation, static_cast<long long>(c.pairs), c.p_value));
+                       path.c_str(), c.mean, c.standard_deviation, static_cast<long long>(c.pairs), c.p_value));
     outcome.json["comparisons"].push_back({{"other", path},
                                            {"pairs", c.pairs},
                                            {"mean_difference", c.mean},
-                                           {"standard_deviation", c.deviation},
+                                           {"standard_deviation", c.standard_deviation},
                                            {"p_value", c.p_value}});
   }
   return outcome;

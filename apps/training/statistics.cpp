@@ -40,7 +40,7 @@ Spread spread_of(const std::vector<double>& values) {
   if (values.size() < 2) return spread;
   double squares = 0;
   for (const double value : values) squares += (value - spread.mean) * (value - spread.mean);
-  spread.deviation = std::sqrt(squares / (count - 1));
+  spread.standard_deviation = std::sqrt(squares / (count - 1));
   return spread;
 }
 

@@ -12,7 +12,7 @@ double median(std::vector<double> values);
 
 struct Spread {
   double mean = 0;
-  double deviation = 0;  ///< of a sample (n - 1); 0 for one value
+  double standard_deviation = 0;  ///< of a sample (n - 1); 0 for one value
 };
 
 /// @throws Error for no values.

@@ -69,7 +69,8 @@ TEST_CASE("means and deviations by class are those of the images taken one by on
           for (const double value : values) mean += value / static_cast<double>(values.size());
           for (const double value : values) variance += (value - mean) * (value - mean) / static_cast<double>(values.size());
           const double found_mean = label == 10 ? map.mean_all[i] : map.mean[label * width + i];
-          const double found_deviation = label == 10 ? map.deviation_all[i] : map.deviation[label * width + i];
+          const double found_deviation =
+              label == 10 ? map.standard_deviation_all[i] : map.standard_deviation[label * width + i];
           worst = std::max({worst, std::abs(found_mean - mean), std::abs(found_deviation - std::sqrt(variance))});
           largest_deviation = std::max(largest_deviation, found_deviation);
         }
@@ -121,7 +122,9 @@ TEST_CASE("each way to collapse is found, and none in a healthy layer") {
   CHECK_THAT(found([](LayerAttention& layer) { layer.maps[1].entropy = 0.04; }), StartsWith("kernel saturated: "));
   CHECK_THAT(found([](LayerAttention& layer) { layer.maps[0].saturated = 0.6; }),
              StartsWith("channel saturated: 60 % of the channel attention's values"));
-  CHECK_THAT(found([](LayerAttention& layer) { layer.maps[0].deviation_all = {0.001, 0.0002}; }),
+  CHECK_THAT(found([](LayerAttention& layer) {
+               layer.maps[0].standard_deviation_all = {0.001, 0.0002};
+             }),
              StartsWith("channel constant: "));
   CHECK_THAT(found([](LayerAttention& layer) { layer.kernel_cosines = {1, 0.995, 0.995, 1}; }),
              StartsWith("kernel duplicates: kernels 0 and 1"));
@@ -188,6 +191,7 @@ TEST_CASE("omniconv attention writes heat maps and numbers, and says what it fou
   CHECK(images == 13);
   const auto& kernel = json.at("layers")[0].at("attentions").at("kernel");
   CHECK(kernel.at("mean").size() == 10);
+  CHECK(kernel.at("standard_deviation").size() == 10);
   CHECK(kernel.at("mean")[0].size() == 2);
   CHECK(kernel.at("entropy").get<double>() > 0.9);
   CHECK(json.at("layers")[0].at("kernel_cosines").size() == 2);

@@ -152,7 +152,7 @@ TEST_CASE("a series runs every seed, goes on where it stopped, and is compared s
   const PairedComparison c = compare({{3, first + 0.25}, {5, second + 0.25}, {9, 1}}, folder.file("a"));
   CHECK(c.pairs == 2);
   CHECK(c.mean == Approx(0.25));
-  CHECK(c.deviation == Approx(0).margin(1e-12));
+  CHECK(c.standard_deviation == Approx(0).margin(1e-12));
   CHECK(c.p_value == 0.5);
   CHECK_THAT(message_of<Error>([&] {
                compare({{9, 1}}, folder.file("a"));

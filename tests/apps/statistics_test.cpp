@@ -11,9 +11,9 @@ namespace {
 
 TEST_CASE("mean and standard deviation of a sample") {
   CHECK(spread_of({3}).mean == 3);
-  CHECK(spread_of({3}).deviation == 0);
+  CHECK(spread_of({3}).standard_deviation == 0);
   CHECK(spread_of({1, 2, 6}).mean == 3);
-  CHECK(spread_of({1, 2, 6}).deviation == Approx(std::sqrt(7.0)));
+  CHECK(spread_of({1, 2, 6}).standard_deviation == Approx(std::sqrt(7.0)));
   CHECK_THAT(message_of<Error>([] { spread_of({}); }), StartsWith("[statistics] expected at least 1 value"));
 }
 
