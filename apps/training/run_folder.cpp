@@ -34,9 +34,9 @@ std::string RunFolder::file(const char* name) const {
   return (fs::path(path_) / name).string();
 }
 
-void RunFolder::prepare() const {
+bool RunFolder::prepare() const {
   std::error_code error;
-  fs::create_directories(path_, error);
+  const bool is_new = fs::create_directories(path_, error);
   expect(!error && fs::is_directory(path_, error), where, path_,
          ": expected a folder to write the run to, got: ", error ? error.message() : "a file of that name",
          "; choose another --out");
@@ -48,6 +48,12 @@ void RunFolder::prepare() const {
            ": expected a new folder or one of an earlier run, got another program's config.json; choose another --out");
   }
   expect_writable(where, file(config_name));
+  return is_new;
+}
+
+void RunFolder::remove_if_empty() const {
+  std::error_code error;
+  fs::remove(path_, error);  // of a folder with files it makes an error
 }
 
 void RunFolder::remove_old_run() const {

@@ -37,8 +37,10 @@ class RunFolder {
   static constexpr const char* resume_name = "resume.safetensors";
 
   /// Creates the folder where it is missing and tries that files can be written there.
-  /// @throws Error naming the folder if not, or if it holds another program's config.json.
-  void prepare() const;
+  /// Returns whether it was missing. @throws Error naming the folder if they cannot, or if it holds another program's
+  /// config.json.
+  bool prepare() const;
+  void remove_if_empty() const;
   /// Removes the files of an earlier run; whatever else is there stays.
   void remove_old_run() const;
   /// Removes what a killed process left half-written.

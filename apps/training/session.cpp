@@ -58,14 +58,24 @@ void take_from_data(const ImageData& data, const std::set<std::string>& given, M
   model.class_names = data.class_names;
 }
 
+/// A stored run.
+struct Resumption {
+  SafetensorsFile file;
+  StoredRun run;
+  std::string source;
+};
+
+/// A new trainer, or the one of a stored run.
 std::unique_ptr<Trainer> make_trainer(Recipe& recipe, const std::set<std::string>& given,
-                                      std::optional<Residence> images) {
+                                      std::optional<Residence> images, const Resumption* resumption = nullptr) {
   ImageData data = load_data(recipe.data);
   expect(data.class_names.size() >= 2, "data", recipe.data, ": expected at least 2 classes, got ",
          data.class_names.size());
   take_from_data(data, given, recipe.model);
   require(recipe.cutout <= recipe.model.image_size, "--cutout of at most ", recipe.model.image_size,
           ", the side of the images, got ", recipe.cutout);
+  if (resumption)
+    return std::make_unique<Trainer>(recipe, std::move(data), images, resumption->file, resumption->source);
   return std::make_unique<Trainer>(recipe, std::move(data), images);
 }
 
@@ -111,12 +121,8 @@ void expect_series_options(const Recipe& recipe, const Recipe& begun, const std:
                             ": give the same, or start a new series"));
 }
 
-/// `begun` is the recipe of another run of the same series, if there is one.
-Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun, Console& console) {
-  Start start{options.recipe,
-              RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
-              nullptr,
-              {}};
+/// Makes the trainer and, but for a dry run, the first files in a folder that is prepared.
+void begin(Start& start, const TrainOptions& options, const std::optional<Recipe>& begun, Console& console) {
   Recipe& recipe = start.recipe;
   std::optional<Checkpoint> init;
   if (!recipe.init.empty()) {
@@ -126,7 +132,7 @@ Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun,
   start.trainer = make_trainer(recipe, options.given, options.images);
   if (init) load_weights(*init, start.trainer->model(), recipe.inflate_noise.value_or(0));
   init.reset();
-  if (options.dry_run) return start;
+  if (options.dry_run) return;
 
   Recipe kept = recipe;
   if (kept.data != "synthetic") kept.data = lasting_path(kept.data);
@@ -138,21 +144,29 @@ Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun,
     conv::set_measured_plans(within_memory(recipe.batch_size, [&] { return autotune(recipe, console); }));
 
   const SafetensorsFile resume = start.trainer->resume_file();
-  start.folder.prepare();
   start.folder.remove_old_run();
   start.folder.remove_temporary_files();
   start.folder.write_config(kept);
   // From here on the run can be resumed, even if it is killed before its first epoch ends.
   start.folder.write(RunFolder::resume_name, resume);
-  return start;
 }
 
-/// A stored run and how far it is asked to go.
-struct Resumption {
-  SafetensorsFile file;
-  StoredRun run;
-  std::string source;
-};
+/// `begun` is the recipe of another run of the same series, if there is one.
+Start start_new(const TrainOptions& options, const std::optional<Recipe>& begun, Console& console) {
+  Start start{options.recipe,
+              RunFolder(options.out.empty() ? new_run_folder(options.recipe.model.model) : options.out),
+              nullptr,
+              {}};
+  // First of all: what is wrong with the folder should not be found after minutes of reading and measuring.
+  const bool is_new = !options.dry_run && start.folder.prepare();
+  try {
+    begin(start, options, begun, console);
+  } catch (...) {
+    if (is_new) start.folder.remove_if_empty();
+    throw;
+  }
+  return start;
+}
 
 Resumption read_resumption(const RunFolder& folder) {
   Resumption resumption{folder.read_resume(), {}, folder.file(RunFolder::resume_name)};
@@ -184,15 +198,14 @@ Start start_again(const TrainOptions& options, const RunFolder& folder, const Re
   if (options.given.contains("data")) recipe.data = options.recipe.data;
   if (recipe.data.empty())
     throw UsageError(concat("[resume] ", folder.path(), ": expected --data, got a run without config.json"));
-  start.trainer = make_trainer(recipe, {}, options.images);
-  start.trainer->restore(resumption.file, resumption.source);
+  folder.prepare();
+  start.trainer = make_trainer(recipe, {}, options.images, &resumption);
 
   // What was written behind the stored state, and the line of a stop within an epoch, are trained again.
   const std::int64_t steps = start.trainer->steps_per_epoch();
   const std::int64_t finished = start.trainer->finished_steps() / steps * steps;
   for (const EpochMetrics& line : folder.read_metrics())
     if (line.step <= finished && line.step % steps == 0) start.history.push_back(line);
-  folder.prepare();
   folder.remove_temporary_files();
   const std::string data = recipe.data == "synthetic" ? recipe.data : lasting_path(recipe.data);
   if (!config || data != configured) {

@@ -65,7 +65,8 @@ Tensor train_on_batch(const Model& model, const Sgd& sgd, const Batch& batch, ke
   return loss;
 }
 
-Trainer::Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images)
+Trainer::Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images, const SafetensorsFile* state,
+                 const std::string& source)
     : recipe_(recipe),
       data_fingerprint_(fingerprint(data)),
       residence_(images ? *images : residence_now(data.train.images.size() + data.test.images.size())),
@@ -74,7 +75,7 @@ Trainer::Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> 
       test_(std::move(data.test), residence_),
       ranges_(batch_ranges(train_.count(), recipe.batch_size, true)),
       feed_(train_, largest(ranges_)),
-      model_(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision),
+      model_(model_of(recipe, state, source)),
       sgd_(model_.store, {recipe.momentum, recipe.weight_decay, recipe.nesterov}),
       order_(Tensor::empty({train_.count()}, DType::i32)),
       table_(Tensor::empty({steps_per_epoch() * static_cast<std::int64_t>(sizeof(kernels::StepValues))}, DType::u8)),
@@ -97,6 +98,7 @@ Trainer::Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> 
   expect(train_.count() >= 2 || !norm_over_batch, where,
          "expected at least 2 training images for the attention's batch norm, got 1: take more data or "
          "--attention-norm layer");
+  if (state) restore(*state, source);
 }
 
 void Trainer::run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,
@@ -249,12 +251,13 @@ void Trainer::train_epoch(std::int64_t last_step, StepLog* log, Console& console
   speed_.start();
 
   const std::int64_t end = std::min(last_step, (epoch + 1) * steps_per_epoch());
-  while (step_ < end && StopSignals::received() == 0) {
+  // One step at least, even if a signal has come by now: an epoch's metrics are about something.
+  do {
     const std::int64_t batch = ranges_[static_cast<std::size_t>(step_ % steps_per_epoch())].size();
     train_step();
     speed_.count(batch);
     if (console.due()) look(log, console, last_step);
-  }
+  } while (step_ < end && StopSignals::received() == 0);
   if (!graphs_.refusal().empty() && !std::exchange(told_refusal_, true))
     console.print("Steps are queued kernel by kernel, not as CUDA graphs: " + graphs_.refusal());
   look(log, console, last_step);

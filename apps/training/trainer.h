@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "apps/training/dataset.h"
@@ -40,7 +41,13 @@ class Trainer {
  public:
   /// `recipe.model.classes` must be those of `data`; nothing for `images` means residence_now(). @throws Error if the
   /// data cannot be trained on.
-  Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images = {});
+  Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images = {})
+      : Trainer(recipe, std::move(data), images, nullptr, "") {}
+  /// One that goes on where `state` (resume_file()) stopped, exactly. @throws Error naming `source` for another run's
+  /// state, before memory is asked for on its word.
+  Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images, const SafetensorsFile& state,
+          const std::string& source)
+      : Trainer(recipe, std::move(data), images, &state, source) {}
 
   Model& model() { return model_; }
   const Model& model() const { return model_; }
@@ -64,11 +71,13 @@ class Trainer {
   void run(const RunFolder& folder, std::int64_t last_step, bool log_steps, Console& console,
            std::vector<EpochMetrics>& history);
 
-  /// Everything that an exact continuation needs, and back. @throws Error naming `source` for another run's state.
+  /// Everything that an exact continuation needs.
   SafetensorsFile resume_file() const;
-  void restore(const SafetensorsFile& file, const std::string& source);
 
  private:
+  Trainer(const Recipe& recipe, ImageData data, std::optional<Residence> images, const SafetensorsFile* state,
+          const std::string& source);
+
   struct Best {
     double accuracy;
     std::int64_t step;
@@ -107,6 +116,10 @@ class Trainer {
   void restore_guard(const SafetensorsFile& file, const std::string& source);
   std::string stage_name() const;
   bool reads_test() const;
+  /// With the weights of `state`, if there is one; else as the seed draws them.
+  static Model model_of(const Recipe& recipe, const SafetensorsFile* state, const std::string& source);
+  /// All of the state but the weights, which the model has.
+  void restore(const SafetensorsFile& file, const std::string& source);
   Evaluation evaluate_on(const Dataset& dataset, const char* name, Console& console);
   void test_best(const RunFolder& folder, EpochMetrics& metrics, Console& console);
   BestFile choose_best(const RunFolder& folder, double accuracy);

@@ -32,6 +32,16 @@ void add_with_prefix(Tensors& target, std::string_view prefix, Tensors source) {
   for (auto& [name, tensor] : source) target.emplace(concat(prefix, name), std::move(tensor));
 }
 
+/// The model's own.
+Tensors weights_of(const Tensors& tensors) {
+  Tensors weights;
+  for (const auto& [name, tensor] : tensors)
+    if (name != totals_name && name != loss_scale_name && name != guard_name && !name.starts_with(optimizer_prefix) &&
+        !name.starts_with(average_prefix) && !name.starts_with(best_prefix))
+      weights.emplace(name, tensor);
+  return weights;
+}
+
 /// The tensors behind `prefix`, without it.
 Tensors with_prefix(const Tensors& tensors, std::string_view prefix) {
   Tensors found;
@@ -58,10 +68,22 @@ std::array<double, 3> three_numbers(const Tensors& tensors, const char* name, co
   return {values[0], values[1], values[2]};
 }
 
+bool is_count(double value) {
+  constexpr double most = 1LL << 53;  // exact in f64 up to here
+  return value >= 0 && value <= most && value == std::floor(value);
+}
+
+kernels::ClassificationTotals totals_of(const Tensors& tensors, const std::string& source) {
+  const auto [loss_sum, correct, count] = three_numbers(tensors, totals_name, source);
+  // Mixed labels are right in part.
+  expect(std::isfinite(loss_sum) && correct >= 0 && correct <= count && is_count(count), where, source, ": expected ",
+         totals_name, " with a finite sum, hits and at least as many images, got ", loss_sum, ", ", correct, " and ",
+         count);
+  return {loss_sum, correct, count};
+}
+
 LossScaler::State loss_scale_of(const Tensors& tensors, const std::string& source) {
   const auto [scale, good, skipped] = three_numbers(tensors, loss_scale_name, source);
-  constexpr double most = 1LL << 53;  // counts are exact in f64 up to here
-  const auto is_count = [&](double value) { return value >= 0 && value <= most && value == std::floor(value); };
   expect(scale > 0 && scale <= std::numeric_limits<float>::max() && is_count(good) && is_count(skipped), where, source,
          ": expected ", loss_scale_name, " with a scale above 0 and two counts, got ", scale, ", ", good, " and ",
          skipped);
@@ -154,6 +176,11 @@ void Trainer::restore_guard(const SafetensorsFile& file, const std::string& sour
   model_.set_temperature(kernels::temperature_on(path_of(recipe_.temperature, steps_per_epoch()), values[0]));
 }
 
+Model Trainer::model_of(const Recipe& recipe, const SafetensorsFile* state, const std::string& source) {
+  if (state) return Model(recipe.model, weights_of(state->tensors), source, recipe.precision);
+  return Model(recipe.model, static_cast<std::uint64_t>(recipe.seed), recipe.precision);
+}
+
 void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
   const StoredRun run = stored_run(file, source);
   expect(run.data_fingerprint == data_fingerprint_ && run.steps_per_epoch == steps_per_epoch(), where, source,
@@ -162,16 +189,9 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
   const Tensors velocity = with_prefix(file.tensors, optimizer_prefix);
   const Tensors average = with_prefix(file.tensors, average_prefix);
   const Tensors best = with_prefix(file.tensors, best_prefix);
-  const auto totals = three_numbers(file.tensors, totals_name, source);
+  const kernels::ClassificationTotals totals = totals_of(file.tensors, source);
   std::optional<LossScaler::State> loss_scale;
   if (sgd_.loss_scaler()) loss_scale = loss_scale_of(file.tensors, source);
-  Tensors weights;
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name != totals_name && name != loss_scale_name && name != guard_name && !name.starts_with(optimizer_prefix) &&
-        !name.starts_with(average_prefix) && !name.starts_with(best_prefix))
-      weights.emplace(name, tensor);
-  }
-
   const nlohmann::json state = metadata_json(file, "state", source);
   try {
     if (recipe_.autotune) conv::set_measured_plans(plans_from_json(state.at("plans"), source));
@@ -186,10 +206,9 @@ void Trainer::restore(const SafetensorsFile& file, const std::string& source) {
     average_->exchange();
   }
   if (guard_.defined()) restore_guard(file, source);
-  model_.store.load_state(weights, source);
   model_.store.load_state_of(sgd_.velocity(), velocity, source);
   if (loss_scale) sgd_.loss_scaler()->write(*loss_scale);
-  totals_.write({totals[0], totals[1], totals[2]});
+  totals_.write(totals);
   step_ = seen_steps_ = run.finished_steps;
 }
 

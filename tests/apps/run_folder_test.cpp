@@ -2,6 +2,7 @@
 #include "apps/training/run_folder.h"
 
 #include "apps/training/trainer.h"
+#include "engine/allocator.h"
 #include "models/checkpoint.h"
 #include "tests/apps/small_runs.h"
 #include "tests/catch.h"
@@ -103,6 +104,16 @@ TEST_CASE("an --out that is no folder is refused before training") {
   CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("Not a directory"));
   options.out = "/proc/omniconv-run";
   CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("/proc/omniconv-run"));
+  // Before anything is read.
+  options.recipe.data = folder.file("no data");
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("/proc/omniconv-run"));
+  // And what was made for a run that did not begin is taken away.
+  options.out = folder.file("run");
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("no data"));
+  CHECK_FALSE(std::filesystem::exists(options.out));
+  std::filesystem::create_directory(options.out);
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }), ContainsSubstring("no data"));
+  CHECK(std::filesystem::exists(options.out));
 }
 
 TEST_CASE("without --out a run takes the first free folder") {
@@ -184,6 +195,45 @@ TEST_CASE("what is no run cannot be resumed") {
   CHECK_THAT(message(run), ContainsSubstring("expected the run's own configuration, got --epochs 9 instead of 2"));
   std::filesystem::remove(run + "/config.json");
   CHECK_THAT(message(run), ContainsSubstring("expected --data, got a run without config.json"));
+}
+
+TEST_CASE("what a run's state claims costs no memory before its tensors were compared") {
+  const TemporaryFolder folder;
+  const std::string run = folder.file("run");
+  TrainOptions options = small_options(write_small_data(folder), run);
+  options.max_steps = 1;
+  REQUIRE(train_quietly(options) == 0);
+  SafetensorsFile state = read_safetensors(run + "/resume.safetensors");
+  nlohmann::json recipe = nlohmann::json::parse(state.metadata.at("recipe"));
+  nlohmann::json config = nlohmann::json::parse(read_text(run + "/config.json"));
+  recipe["width"] = config["width"] = 64;
+  state.metadata["recipe"] = recipe.dump();
+  write_safetensors(run + "/resume.safetensors", state);
+  write_text(run + "/config.json", config.dump());
+  reset_peak_memory();
+  const std::size_t before = memory_statistics().peak_bytes;
+  CHECK_THAT(message_of<Error>([&] { train_quietly(resume_options(run)); }),
+             ContainsSubstring("resume.safetensors") && ContainsSubstring("conv1.weight"));
+  CHECK(memory_statistics().peak_bytes - before < 1'000'000);
+}
+
+TEST_CASE("totals that no epoch has are refused") {
+  const TemporaryFolder folder;
+  const std::string run = folder.file("run");
+  TrainOptions options = small_options(write_small_data(folder), run);
+  options.max_steps = 1;
+  REQUIRE(train_quietly(options) == 0);
+  SafetensorsFile state = read_safetensors(run + "/resume.safetensors");
+  for (const std::vector<double>& totals : std::vector<std::vector<double>>{
+           {std::nan(""), 1, 2}, {1, -1, 2}, {1, 3, 2}, {1, 1, 2.5}, {1, 1, std::nan("")}, {1, 1}}) {
+    CAPTURE(totals);
+    const auto count = static_cast<std::int64_t>(totals.size());
+    state.tensors["run.totals"] = make_host_tensor<double>(totals, {count});
+    write_safetensors(run + "/resume.safetensors", state);
+    CHECK_THAT(message_of<Error>([&] { train_quietly(resume_options(run)); }),
+               ContainsSubstring(count == 3 ? "expected run.totals with a finite sum, hits and at least as many images"
+                                            : "expected run.totals [3], got shape [2]"));
+  }
 }
 
 TEST_CASE("--init from an unfit file is refused, naming what the file looks like") {

@@ -1,6 +1,7 @@
 // Runs on images of 8x8, for tests in f64, which is slow.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -61,10 +62,10 @@ inline TinyRun run_tiny(const Recipe& recipe, std::optional<std::int64_t> stop =
     first.run(folder, *stop, true, console, history);
     run.state = first.resume_file();
   }
-  Trainer trainer(recipe, tiny_data(), stop ? afterwards : images);
-  if (stop) trainer.restore(run.state, "test");
-  trainer.run(folder, trainer.total_steps(), true, console, history);
-  return {trainer.resume_file(), read_text(folder.file("steps.jsonl")), people.text()};
+  const auto trainer = stop ? std::make_unique<Trainer>(recipe, tiny_data(), afterwards, run.state, "test")
+                            : std::make_unique<Trainer>(recipe, tiny_data(), images);
+  trainer->run(folder, trainer->total_steps(), true, console, history);
+  return {trainer->resume_file(), read_text(folder.file("steps.jsonl")), people.text()};
 }
 
 inline void check_same_runs(const TinyRun& a, const TinyRun& b) {

@@ -247,7 +247,7 @@ TEST_CASE("metrics that were written behind the stored state are dropped when th
   CHECK_FALSE(std::filesystem::exists(folder.file("run/last.safetensors.tmp-1-0")));
 }
 
-TEST_CASE("a signal ends the run after the step, with files that it can go on from") {
+TEST_CASE("a signal that has come keeps the next epoch from beginning") {
   const TemporaryFolder folder;
   const std::string data = write_small_data(folder);
   {
