@@ -45,6 +45,7 @@ Block pop(FreeBlocks& free, std::size_t size, std::size_t most) {
 struct MemoryPool::Blocks {
   FreeBlocks free;
   std::int64_t held = 0;
+  bool pinned = false;  // something that is recorded uses the blocks, free or not
   bool closed = false;  // the pool is gone: blocks that are given back now are everybody's
 };
 
@@ -70,9 +71,12 @@ class Allocator {
   void close(const Pool& pool) {
     std::lock_guard lock(mutex_);
     pool->closed = true;
-    for (const auto& [size, blocks] : pool->free)
-      for (void* const memory : blocks) cache({memory, size});
-    pool->free.clear();
+    empty(*pool);
+  }
+
+  void pin(const Pool& pool) {
+    std::lock_guard lock(mutex_);
+    pool->pinned = true;
   }
 
   std::int64_t held_blocks(const Pool& pool) {
@@ -127,6 +131,7 @@ class Allocator {
     } else {
       block = {device_malloc(size), size};
       if (block.memory == nullptr) {
+        if (pool_ && !pool_->pinned) empty(*pool_);
         const MemoryStatistics before = statistics_;
         release_cached();
         block.memory = device_malloc(size);
@@ -145,6 +150,13 @@ class Allocator {
       pool->free[block.size].push_back(block.memory);
     else
       cache(block);
+  }
+
+  /// Makes the pool's free blocks everybody's.
+  void empty(MemoryPool::Blocks& pool) {
+    for (const auto& [size, blocks] : pool.free)
+      for (void* const memory : blocks) cache({memory, size});
+    pool.free.clear();
   }
 
   void cache(const Block& block) {
@@ -191,6 +203,9 @@ std::shared_ptr<void> allocate(std::size_t bytes) {
 MemoryPool::MemoryPool() : blocks_(std::make_shared<Blocks>()) {}
 MemoryPool::~MemoryPool() {
   allocator().close(blocks_);
+}
+void MemoryPool::pin() {
+  allocator().pin(blocks_);
 }
 std::int64_t MemoryPool::held_blocks() const {
   return allocator().held_blocks(blocks_);

@@ -50,6 +50,9 @@ class MemoryPool {
     Use& operator=(const Use&) = delete;
   };
 
+  /// Says that recorded work uses the blocks: none goes back to the device any more, as free ones do until then where
+  /// memory is out.
+  void pin();
   /// Blocks of the pool that somebody holds.
   std::int64_t held_blocks() const;
 

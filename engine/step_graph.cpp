@@ -49,6 +49,7 @@ void StepGraphs::queue(std::int64_t kind, const std::function<void()>& step) {
   if (!work) try {
       // What libraries took for themselves in the first step, they hold.
       const std::int64_t held = memory_->held_blocks();
+      memory_->pin();
       run_unrecorded([&] { work.emplace(step); });
       expect(memory_->held_blocks() == held, "step_graph", "expected a step that keeps none of its tensors, got ",
              memory_->held_blocks() - held, " that it kept");

@@ -123,6 +123,20 @@ TEST_CASE("a pool gives out larger blocks than asked for, but none twice as larg
   CHECK(second.get() == larger_address);
 }
 
+TEST_CASE("a pool's free blocks go back where memory is out, unless recorded work uses them", ON_DEVICE) {
+  const WithMemoryCaching caching(true);
+  const std::size_t before = memory_statistics().in_use_bytes;
+  MemoryPool pool;
+  const bool pinned = GENERATE(false, true);
+  if (pinned) pool.pin();
+  const MemoryPool::Use use(pool);
+  allocate(5000);
+  const std::size_t with_pool = memory_statistics().in_use_bytes;
+  CHECK(with_pool > before);
+  CHECK_THROWS_AS(allocate(std::size_t{1} << 60), OutOfMemory);
+  CHECK(memory_statistics().in_use_bytes == (pinned ? with_pool : before));
+}
+
 TEST_CASE("large blocks are as large as asked for, to 2 MiB", ON_DEVICE) {
   const WithMemoryCaching caching(true);
   const std::size_t before = memory_statistics().in_use_bytes, mebibyte = 1 << 20;
