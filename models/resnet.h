@@ -92,8 +92,10 @@ ModelConfig static_config(ModelConfig config);
 /// outside [8, 4096], a dropout outside [0, 1).
 void check(const ModelConfig& config);
 
-/// The configuration as strings for a checkpoint's metadata, and back. What is absent is inferred from names and shapes
-/// by infer_config. @throws Error for values that do not make a model.
+/// The configuration as strings for a checkpoint's metadata, and that of a file: model, width, K, classes, stem,
+/// down-sampling and whether it is folded are what names and shapes of the tensors say, whatever the metadata say; the
+/// rest, which shapes do not show, is the metadata's or the usual one, a reduction only where it gives the shapes.
+/// @throws Error for tensors or values that do not make a model.
 std::map<std::string, std::string> to_metadata(const ModelConfig& config);
 ModelConfig config_from_file(const std::map<std::string, HostTensor>& tensors,
                              const std::map<std::string, std::string>& metadata, const std::string& source);
