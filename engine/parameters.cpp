@@ -116,10 +116,10 @@ void ParameterStore::allocate() {
   for (const Entry& entry : entries_) {
     const Tensor& value = entry.variable.value();
     std::vector<double> drawn(static_cast<std::size_t>(value.count()), entry.initializer.constant);
-    if (entry.initializer.deviation > 0) {
+    if (entry.initializer.standard_deviation > 0) {
       const std::uint64_t stream = stream_of(entry.spec.name);
       for (std::size_t i = 0; i < drawn.size(); ++i)
-        drawn[i] += entry.initializer.deviation * Philox(seed_, stream).normal(i);
+        drawn[i] += entry.initializer.standard_deviation * Philox(seed_, stream).normal(i);
     }
     write_values(value, drawn);
   }

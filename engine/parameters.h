@@ -15,14 +15,14 @@
 
 namespace omniconv {
 
-/// How the first values of a parameter are drawn: normal with a deviation around 0, or a constant.
+/// How the first values of a parameter are drawn: normal with a standard deviation around 0, or a constant.
 struct Initializer {
   double constant = 0;
-  double deviation = 0;
+  double standard_deviation = 0;
 
   static Initializer value(double constant) { return {constant, 0}; }
-  static Initializer normal(double deviation) { return {0, deviation}; }
-  /// Kaiming normal for ReLU, fan-out: deviation sqrt(2 / fan_out).
+  static Initializer normal(double standard_deviation) { return {0, standard_deviation}; }
+  /// Kaiming normal for ReLU, fan-out: standard deviation sqrt(2 / fan_out).
   static Initializer kaiming(std::int64_t fan_out);
 };
 

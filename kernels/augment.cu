@@ -70,7 +70,7 @@ class VariedImage {
     if (source == cut_out) return Value(0);
     const Value pixel =
         source == black ? Value(0) : static_cast<Value>(image_[c * shape_.height * shape_.width + source]);
-    return (pixel / Value(255) - static_cast<Value>(n.mean[c])) / static_cast<Value>(n.deviation[c]);
+    return (pixel / Value(255) - static_cast<Value>(n.mean[c])) / static_cast<Value>(n.standard_deviation[c]);
   }
 
  private:

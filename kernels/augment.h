@@ -23,7 +23,7 @@ struct BatchShape {
 /// Per-channel constants of the data set, in units of 1 (pixel / 255).
 struct Normalisation {
   double mean[3] = {0.4914, 0.4822, 0.4465};
-  double deviation[3] = {0.2023, 0.1994, 0.2010};
+  double standard_deviation[3] = {0.2023, 0.1994, 0.2010};
 };
 
 enum class Flip {
@@ -51,8 +51,8 @@ struct Mix {
   double top = 0, bottom = 0, left = 0, right = 0;  ///< not empty: the box that shows the partner, unblended
 };
 
-/// output[b, h, w, c] = (pixel / 255 - mean_c) / deviation_c, where pixel is that of image indices[b], varied; with
-/// `mix` (device memory, or nullptr), either own_share · output + (1 - own_share) · partner's (mixup: Zhang et al.
+/// output[b, h, w, c] = (pixel / 255 - mean_c) / standard_deviation_c, where pixel is that of image indices[b], varied;
+/// with `mix` (device memory, or nullptr), either own_share · output + (1 - own_share) · partner's (mixup: Zhang et al.
 /// 2018), or the partner's inside of the box (CutMix: Yun et al. 2019). other_labels (or nullptr) are the partners'.
 /// images u8 [count, C, H, W], or [N, C, H, W] with Stored::batch; labels u8 [count], indices i32 [N]; output [N, H, W,
 /// C], output_labels i32 [N].

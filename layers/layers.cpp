@@ -130,11 +130,11 @@ Variable global_average_pool(const Pass& pass, const Variable& input) {
 }
 
 Linear::Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
-               double deviation)
+               double standard_deviation)
     : prefix_(prefix),
       weight_count_(out_features * in_features),
       weight_(store.add_parameter({prefix + "weight", {out_features, in_features}, {}, false},
-                                  Initializer::normal(deviation))),
+                                  Initializer::normal(standard_deviation))),
       bias_(store.add_parameter({prefix + "bias", {out_features}, {}, false}, Initializer::value(0))) {}
 
 Variable Linear::forward(const Pass& pass, const Variable& input) const {

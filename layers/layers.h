@@ -93,11 +93,11 @@ class BatchNorm {
   Variable gamma_, beta_, running_mean_, running_var_, batches_tracked_;
 };
 
-/// output [N, O] = input [N, I] · weightᵀ + bias; weight N(0, deviation), bias 0.
+/// output [N, O] = input [N, I] · weightᵀ + bias; weight N(0, standard_deviation²), bias 0.
 class Linear {
  public:
   Linear(ParameterStore& store, const std::string& prefix, std::int64_t in_features, std::int64_t out_features,
-         double deviation);
+         double standard_deviation);
   Variable forward(const Pass& pass, const Variable& input) const;
   Cost cost() const;
 

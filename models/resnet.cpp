@@ -9,7 +9,7 @@ namespace omniconv {
 namespace {
 
 constexpr std::int64_t image_channels = 3;
-constexpr double classifier_deviation = 0.01;
+constexpr double classifier_standard_deviation = 0.01;
 
 constexpr Architecture known_architectures[] = {
     {"resnet18", false, false, {2, 2, 2, 2}},   {"resnet34", false, false, {3, 4, 6, 3}},
@@ -139,7 +139,7 @@ ResNet::ResNet(const ModelConfig& config, ParameterStore& store)
       channels = blocks_.back()->out_channels();
     }
   }
-  fc_ = std::make_unique<Linear>(store, "fc.", channels, config.classes, classifier_deviation);
+  fc_ = std::make_unique<Linear>(store, "fc.", channels, config.classes, classifier_standard_deviation);
 }
 
 ResNet::~ResNet() = default;

@@ -310,7 +310,7 @@ TEST_CASE("without shuffling and augmentation a run sees the records in the orde
   const ImageSet records = load_data(data).train;
   const auto lines = json_lines(read_text(folder.file("run/steps.jsonl")));
   REQUIRE(lines.size() == 2);
-  constexpr double mean[] = {0.4914, 0.4822, 0.4465}, deviation[] = {0.2023, 0.1994, 0.2010};
+  constexpr double mean[] = {0.4914, 0.4822, 0.4465}, standard_deviation[] = {0.2023, 0.1994, 0.2010};
   for (std::int64_t step = 0; step < 2; ++step) {
     std::vector<double> pixels;
     std::vector<std::int32_t> labels;
@@ -320,7 +320,7 @@ TEST_CASE("without shuffling and augmentation a run sees the records in the orde
         for (std::int64_t c = 0; c < 3; ++c)
           pixels.push_back(
               (records.images[static_cast<std::size_t>(i * image_bytes + c * 1024 + p)] / 255.0 - mean[c]) /
-              deviation[c]);
+              standard_deviation[c]);
     }
     const Batch batch{Tensor::from_host(pixels, {12, 32, 32, 3}), Tensor::from_host(labels)};
     const double loss = train_on_batch(model, sgd, batch, nullptr).to_doubles()[0];

@@ -66,7 +66,7 @@ std::vector<double> expected_image(const BatchShape& s, const std::vector<std::u
         const std::int64_t from_h = h + down, from_w = (mirrored ? s.width - 1 - w : w) + right;
         const bool inside = from_h >= 0 && from_h < s.height && from_w >= 0 && from_w < s.width;
         const double pixel = inside ? images[((index * s.channels + c) * s.height + from_h) * s.width + from_w] : 0;
-        image.push_back((pixel / 255 - n.mean[c]) / n.deviation[c]);
+        image.push_back((pixel / 255 - n.mean[c]) / n.standard_deviation[c]);
       }
   return image;
 }
