@@ -21,10 +21,10 @@ std::string_view name_of(Fusion fusion);
 
 bool fusion_enabled(Fusion fusion);
 
-/// While it lives, this fusion is on or off, for tests and measurements. Not for threads.
+/// While it lives, this fusion is on, or the composed form runs instead; for tests and measurements. Not for threads.
 class WithFusion {
  public:
-  explicit WithFusion(Fusion fusion, bool enabled = true);
+  WithFusion(Fusion fusion, bool enabled);
   ~WithFusion();
   WithFusion(const WithFusion&) = delete;
   WithFusion& operator=(const WithFusion&) = delete;
@@ -32,12 +32,6 @@ class WithFusion {
  private:
   Fusion fusion_;
   bool before_;
-};
-
-/// While it lives, the composed form runs instead.
-class WithoutFusion : public WithFusion {
- public:
-  explicit WithoutFusion(Fusion fusion) : WithFusion(fusion, false) {}
 };
 
 }  // namespace omniconv

@@ -19,9 +19,6 @@ inline constexpr std::int64_t oldest_opset = 13, newest_opset = 17;
 /// @throws UsageError for an opset outside of these, or below 17 for a model with layer norms.
 void check_opset(const ModelConfig& config, std::int64_t opset);
 
-/// Whether this build has the schema and can export.
-bool has_onnx();
-
 /// Writes the model at its temperature to `path`, all or nothing. Input `input` f32 [batch, 3, extent, extent],
 /// normalised; output `logits` f32 [batch, classes]; any batch.
 /// @throws UsageError as check_opset; Error for a file that cannot be written, a model above protobuf's 2 GiB, and in a

@@ -11,10 +11,6 @@ void check_opset(const ModelConfig& config, std::int64_t opset) {
         concat("[export] expected --opset ", first_with_layer_norm, " for a model with layer norms, got ", opset));
 }
 
-bool has_onnx() {
-  return OMNICONV_ONNX;
-}
-
 #if !OMNICONV_ONNX
 void export_onnx(const Model&, std::int64_t, std::int64_t, const std::string&) {
   fail("export",

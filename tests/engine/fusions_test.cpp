@@ -20,10 +20,10 @@ TEST_CASE("a fusion is on or off as long as somebody wants it so", "[engine][fus
     const bool before = fusion_enabled(fusion);
     CHECK(before == (OMNICONV_CUDA || fusion != Fusion::attention));
     {
-      const WithoutFusion composed(fusion);
+      const WithFusion composed(fusion, false);
       CHECK_FALSE(fusion_enabled(fusion));
       {
-        const WithFusion fused(fusion);
+        const WithFusion fused(fusion, true);
         CHECK(fusion_enabled(fusion));
       }
       CHECK_FALSE(fusion_enabled(fusion));
@@ -65,7 +65,7 @@ TEMPLATE_TEST_CASE("SGD in one launch takes the steps of one launch per paramete
   const bool grouped = GENERATE(false, true);
   CAPTURE(grouped);
   const auto fused = after_steps<TestType>(grouped);
-  const WithoutFusion composed(Fusion::sgd);
+  const WithFusion composed(Fusion::sgd, false);
   require_close(fused, after_steps<TestType>(grouped), Tolerance::rounding<TestType>(), "values and velocities");
 }
 
@@ -114,7 +114,7 @@ TEMPLATE_TEST_CASE("a norm with its pool computes what two passes do", "[engine]
   const bool classifier = GENERATE(false, true);
   CAPTURE(classifier);
   const auto fused = normed_and_pooled(precision, classifier);
-  const WithoutFusion composed(Fusion::pool);
+  const WithFusion composed(Fusion::pool, false);
   const auto expected = normed_and_pooled(precision, classifier);
   for (std::size_t i = 0; i < fused.size(); ++i) {
     CAPTURE(i);
@@ -157,7 +157,7 @@ TEMPLATE_TEST_CASE("a norm's backward sums the filter attention's gradient as a 
   const OtherReader other = GENERATE(OtherReader::none, OtherReader::before_the_norm, OtherReader::behind_the_norm);
   CAPTURE(static_cast<int>(other));
   const auto fused = filtered_and_normed(precision, other);
-  const WithoutFusion composed(Fusion::filter);
+  const WithFusion composed(Fusion::filter, false);
   const auto expected = filtered_and_normed(precision, other);
   require_small_error<TestType>(fused[0], expected[0], "d_input");
   // Alone the pass reads the gradient rounded to 16 bits: an error of the terms, which cancel in part, on a GPU's plan
@@ -205,7 +205,7 @@ TEMPLATE_TEST_CASE("a norm takes the statistics that the convolution before it l
   // C takes no images of that many pixels. Then the default plan runs, which on a GPU is B.
   const bool takes = OMNICONV_CUDA || algorithm == conv::Algorithm::tensor_core || images[1] * images[2] <= 64;
   const auto fused = convolved_and_normed(precision, images, takes);
-  const WithoutFusion composed(Fusion::statistics);
+  const WithFusion composed(Fusion::statistics, false);
   const auto expected = convolved_and_normed(precision, images, false);
   for (std::size_t i = 0; i < fused.size(); ++i) {
     CAPTURE(i);

@@ -194,7 +194,7 @@ TEST_CASE("steps are recorded by kind and by fusions, and do what they did", ON_
   run(7);
   CHECK(calls == 4);
   {
-    const WithoutFusion composed(Fusion::sgd);
+    const WithFusion composed(Fusion::sgd, false);
     for (int i = 0; i < 3; ++i) run(7);
     CHECK(calls == 6);
   }

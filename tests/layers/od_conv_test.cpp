@@ -58,7 +58,7 @@ void check_layer_gradients(const LayerCase& c) {
 }
 
 TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
-  const WithoutFusion composed(Fusion::attention);
+  const WithFusion composed(Fusion::attention, false);
   check_layer_gradients(GENERATE(values<LayerCase>({
       {4, 6, 3, {1, 1, 1, 1}, 4, 1, true},
       {4, 6, 3, {2, 1, 1, 1}, 2, 30, true},
@@ -73,7 +73,7 @@ TEST_CASE("gradients through ODConv2d, attention included", "[od_conv]") {
 }
 
 TEST_CASE("gradients through ODConv2d with its attention in one launch", "[od_conv]") {
-  const WithFusion fused(Fusion::attention);
+  const WithFusion fused(Fusion::attention, true);
   check_layer_gradients(GENERATE(values<LayerCase>({
       {4, 6, 3, {1, 1, 1, 1}, 4, 30, true},
       {4, 4, 3, {1, 1, 1, 4}, 2, 1, true},  // depth-wise: no filter attention
@@ -84,7 +84,7 @@ TEST_CASE("gradients through ODConv2d with its attention in one launch", "[od_co
 }
 
 TEST_CASE("trunks that one launch does not take are composed", "[od_conv]") {
-  const WithFusion fused(Fusion::attention);
+  const WithFusion fused(Fusion::attention, true);
   const auto operation_of = [](ODConvOptions options) {
     ParameterStore store(DType::f32, 5);
     const ODConv2d layer(store, "conv.", 260, 8, 1, {1, 0, 1, 1}, options);

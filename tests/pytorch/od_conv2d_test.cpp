@@ -70,7 +70,7 @@ void check_layers(DType dtype) {
 }
 
 TEST_CASE("ODConv2d with its attention in one launch agrees with PyTorch", "[pytorch]") {
-  const WithFusion fused(Fusion::attention);
+  const WithFusion fused(Fusion::attention, true);
   const DType dtype = GENERATE(DType::f64, DType::f32);
   const Fixture fixture = read_fixture(concat("odconv2d.", name_of(dtype)));
   for (const Case& test : fixture.cases)
