@@ -122,8 +122,6 @@ class Tape {
   /// A tape that records nothing, for evaluation, keeps no activations alive.
   explicit Tape(bool recording = true) : recording_(recording) {}
 
-  bool recording() const { return recording_; }
-
   /// Operations recorded from here on belong to the layer of this prefix ("layer1.0.conv1."), for messages; the text
   /// must outlive the tape.
   void enter(std::string_view prefix) { layer_ = prefix.substr(0, prefix.rfind('.')); }

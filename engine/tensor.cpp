@@ -22,13 +22,6 @@ Tensor Tensor::zeros(Shape shape, DType dtype) {
   return tensor;
 }
 
-Tensor Tensor::reshape(Shape shape) const {
-  expect(element_count(shape) == count_, "tensor", "expected a shape of ", count_, " elements, got ", shape);
-  Tensor tensor = *this;
-  tensor.shape_ = std::move(shape);
-  return tensor;
-}
-
 Tensor Tensor::view(std::int64_t first, Shape shape) const {
   const std::int64_t count = element_count(shape);
   expect(first >= 0 && first <= count_ - count, "tensor", "expected a view within ", count_, " elements, got ", count,

@@ -54,8 +54,6 @@ class Tensor {
   }
   std::byte* raw() const { return static_cast<std::byte*>(memory_.get()) + offset_bytes_; }
 
-  /// The same memory under another shape of equal count.
-  Tensor reshape(Shape shape) const;
   /// `count(shape)` elements of this memory, from element `first` on.
   Tensor view(std::int64_t first, Shape shape) const;
 

@@ -21,8 +21,6 @@ struct Batch {
   Tensor images;                             ///< [N, H, W, 3], of any floating type
   Tensor labels;                             ///< i32 [N]
   Tensor other_labels = {}, own_share = {};  ///< i32 [N] and f64 [1] where images are mixed, see ops::LossOptions
-
-  std::int64_t size() const { return labels.count(); }
 };
 
 class Dataset {
