@@ -15,6 +15,7 @@
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
+#include "engine/usage.h"
 #include "models/checkpoint.h"
 
 namespace omniconv {
@@ -47,8 +48,7 @@ void print_layers(const AttentionStatistics& statistics, Console& console) {
 
 void attention(const AttentionCall& call) {
   const std::optional<double> temperature = parse_constant_temperature("attention", call.temperature);
-  if (call.images && *call.images < 1)
-    throw UsageError(concat("[attention] expected --images of at least 1, got ", *call.images));
+  require_in("attention", call.images.value_or(1) >= 1, "--images of at least 1, got ", call.images.value_or(1));
   check_threads(call.threads);
   require_device();
   if (call.threads) set_threads(static_cast<int>(*call.threads));

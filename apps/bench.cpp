@@ -20,10 +20,12 @@
 #include "engine/allocator.h"
 #include "engine/device.h"
 #include "engine/fusions.h"
+#include "engine/usage.h"
 
 namespace omniconv {
 namespace {
 
+constexpr std::string_view where = "bench";
 constexpr std::int64_t warm_up_steps = 2;
 
 struct BenchCall {
@@ -39,20 +41,17 @@ struct BenchCall {
 Recipe recipe_of(const BenchCall& call) {
   Recipe recipe;
   recipe.model = parse_model(call.model);
-  if (call.inference) {
-    if (call.batch_size < 1)
-      throw UsageError(concat("[bench] expected --batch-size of at least 1, got ", call.batch_size));
-  } else {
+  if (call.inference)
+    require_in(where, call.batch_size >= 1, "--batch-size of at least 1, got ", call.batch_size);
+  else
     recipe.batch_size = call.batch_size;
-  }
   recipe.precision = parse_precision(call.precision);
-  if (call.inference && recipe.precision != DType::f32)
-    throw UsageError(concat("[bench] expected --precision f32 with --inference, got ", call.precision));
+  require_in(where, !call.inference || recipe.precision == DType::f32, "--precision f32 with --inference, got ",
+             call.precision);
   check(recipe);
   constexpr std::int64_t most_steps = 100'000;
-  if (call.steps <= warm_up_steps || call.steps > most_steps)
-    throw UsageError(concat("[bench] expected --steps of ", warm_up_steps + 1, " to ", most_steps, ", of which ",
-                            warm_up_steps, " warm up, got ", call.steps));
+  require_in(where, call.steps > warm_up_steps && call.steps <= most_steps, "--steps of ", warm_up_steps + 1, " to ",
+             most_steps, ", of which ", warm_up_steps, " warm up, got ", call.steps);
   check_threads(call.threads);
   set_cuda_graph(call.cuda_graph);
   return recipe;

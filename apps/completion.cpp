@@ -5,7 +5,7 @@
 
 #include "apps/commands.h"
 #include "engine/files.h"
-#include "kernels/error.h"
+#include "engine/usage.h"
 
 namespace omniconv {
 namespace {
@@ -81,8 +81,7 @@ void add_completion(CLI::App& program, int& exit_code) {
   CLI::App& command = *program.add_subcommand("completion", "A script that completes commands and options in a shell.");
   command.add_option("shell", *shell, "bash or zsh")->required();
   command.callback([shell, &program, &exit_code] {
-    if (*shell != "bash" && *shell != "zsh")
-      throw UsageError(concat("[completion] expected bash or zsh, got ", *shell));
+    require_in("completion", *shell == "bash" || *shell == "zsh", "bash or zsh, got ", *shell);
     std::fputs((*shell == "bash" ? bash_script(program) : zsh_script(program)).c_str(), stdout);
     exit_code = 0;
   });

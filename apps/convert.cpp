@@ -14,6 +14,7 @@
 #include "apps/training/text.h"
 #include "data/batches.h"
 #include "engine/device.h"
+#include "engine/usage.h"
 #include "models/checkpoint.h"
 #include "models/folding.h"
 #include "models/static_conversion.h"
@@ -32,9 +33,7 @@ struct ConvertCall {
 };
 
 void check(const ConvertCall& call) {
-  const auto require = [](bool condition, const auto&... parts) {
-    if (!condition) throw UsageError(concat("[convert] expected ", parts...));
-  };
+  const auto require = [](bool condition, const auto&... parts) { require_in("convert", condition, parts...); };
   require(call.to == "static" || call.to == "folded", "--to static or folded, got ", call.to);
   if (call.to == "folded") {
     for (const CLI::Option* option : call.static_options)

@@ -15,6 +15,7 @@
 #include "apps/training/run_folder.h"
 #include "apps/training/text.h"
 #include "engine/device.h"
+#include "engine/usage.h"
 #include "models/checkpoint.h"
 
 namespace omniconv {
@@ -42,8 +43,7 @@ void eval(const EvalCall& call) {
   const std::vector<View> views = parse_views(call.tta);
   const std::optional<Residence> residence = parse_residence(call.images);
   const std::optional<double> temperature = parse_constant_temperature("eval", call.temperature);
-  if (call.batch_size < 1)
-    throw UsageError(concat("[eval] expected --batch-size of at least 1, got ", call.batch_size));
+  require_in("eval", call.batch_size >= 1, "--batch-size of at least 1, got ", call.batch_size);
   check_threads(call.threads);
   set_cuda_graph(call.cuda_graph);
   require_device();

@@ -9,6 +9,7 @@
 #include "apps/training/progress.h"
 #include "apps/training/recipe.h"
 #include "apps/training/text.h"
+#include "engine/usage.h"
 #include "models/checkpoint.h"
 
 namespace omniconv {
@@ -96,10 +97,8 @@ void inspect(const InspectCall& call) {
   const bool names_model = std::any_of(call.model_options.begin(), call.model_options.end(), [](const auto& option) {
     return option.second->count() > 0 && option.first != "image_size";  // an image has a size whatever the model
   });
-  if (!call.checkpoint.empty() && names_model)
-    throw UsageError("[inspect] expected --checkpoint or the options of a model, got both");
-  if (call.checkpoint.empty() && !names_model)
-    throw UsageError("[inspect] expected --checkpoint or --model, got neither");
+  require_in("inspect", call.checkpoint.empty() || !names_model, "--checkpoint or the options of a model, got both");
+  require_in("inspect", !call.checkpoint.empty() || names_model, "--checkpoint or --model, got neither");
 
   std::map<std::string, ParameterStore::FileTensor> tensors;
   ModelConfig config;

@@ -1,6 +1,7 @@
 #include "apps/model_options.h"
 
 #include "apps/training/options.h"
+#include "engine/usage.h"
 
 namespace omniconv {
 
@@ -44,8 +45,7 @@ ModelConfig parse_model(const ModelWords& words) {
 std::optional<double> parse_constant_temperature(std::string_view where, const std::string& word) {
   if (word.empty()) return std::nullopt;
   const TemperatureSchedule schedule = parse_temperature(word);
-  if (schedule.epochs != 0)
-    throw UsageError(concat('[', where, "] expected --temperature with one number, got ", word));
+  require_in(where, schedule.epochs == 0, "--temperature with one number, got ", word);
   return schedule.end;
 }
 

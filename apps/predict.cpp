@@ -14,6 +14,7 @@
 #include "data/cifar10.h"
 #include "data/picture.h"
 #include "engine/device.h"
+#include "engine/usage.h"
 #include "models/checkpoint.h"
 
 namespace omniconv {
@@ -56,7 +57,7 @@ nlohmann::ordered_json to_json(const std::string& image, const std::vector<Predi
 
 void predict(const PredictCall& call) {
   const std::optional<double> temperature = parse_constant_temperature("predict", call.temperature);
-  if (call.top < 1) throw UsageError(concat("[predict] expected --top of at least 1, got ", call.top));
+  require_in("predict", call.top >= 1, "--top of at least 1, got ", call.top);
   check_threads(call.threads);
   require_device();
   if (call.threads) set_threads(static_cast<int>(*call.threads));

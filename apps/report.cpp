@@ -13,6 +13,7 @@
 #include "apps/training/run_folder.h"
 #include "engine/device.h"
 #include "engine/files.h"
+#include "engine/usage.h"
 
 namespace omniconv {
 namespace {
@@ -25,20 +26,20 @@ struct ReportCall {
 };
 
 void report(const ReportCall& call) {
+  constexpr std::string_view where = "report";
   const bool comparing = call.runs.size() > 1;
-  if (comparing && call.out.empty())
-    throw UsageError("[report] expected --out with the file for a comparison of several runs, got none");
-  if (comparing && !call.data.empty())
-    throw UsageError("[report] expected --data with one run, got it with several, whose comparison needs no data");
-  if (comparing && call.threads)
-    throw UsageError("[report] expected --threads with one run, got it with several, whose comparison computes nothing");
+  require_in(where, !comparing || !call.out.empty(), "--out with the file for a comparison of several runs, got none");
+  require_in(where, !comparing || call.data.empty(),
+             "--data with one run, got it with several, whose comparison needs no data");
+  require_in(where, !comparing || !call.threads,
+             "--threads with one run, got it with several, whose comparison computes nothing");
   check_threads(call.threads);
   const std::string out = call.out.empty() ? RunFolder(call.runs[0]).file(RunFolder::report_name) : call.out;
   if (comparing) {
     std::vector<RunRecord> runs;
     for (const std::string& path : call.runs) runs.push_back(read_run(path));
-    expect_writable("report", out);
-    write_file("report", out, comparison_page(runs));
+    expect_writable(where, out);
+    write_file(where, out, comparison_page(runs));
   } else {
     require_device();
     if (call.threads) set_threads(static_cast<int>(*call.threads));

@@ -6,6 +6,7 @@
 #include "apps/training/summary.h"
 #include "data/cifar10.h"
 #include "data/synthetic.h"
+#include "engine/usage.h"
 
 namespace omniconv {
 namespace {
@@ -16,12 +17,12 @@ struct SynthCall {
 };
 
 void synth(const SynthCall& call) {
+  constexpr std::string_view where = "synth";
   constexpr std::int64_t least_train = 5, most = 1'000'000;  // a data set has five training files
-  if (call.seed < 0) throw UsageError(concat("[synth] expected --seed of at least 0, got ", call.seed));
-  if (call.train < least_train || call.train > most)
-    throw UsageError(concat("[synth] expected --train of ", least_train, " to ", most, ", got ", call.train));
-  if (call.test < 1 || call.test > most)
-    throw UsageError(concat("[synth] expected --test of 1 to ", most, ", got ", call.test));
+  require_in(where, call.seed >= 0, "--seed of at least 0, got ", call.seed);
+  require_in(where, call.train >= least_train && call.train <= most, "--train of ", least_train, " to ", most, ", got ",
+             call.train);
+  require_in(where, call.test >= 1 && call.test <= most, "--test of 1 to ", most, ", got ", call.test);
   const ImageData data = make_synthetic(static_cast<std::uint64_t>(call.seed), call.train, call.test);
   write_cifar10(call.out, data);
   std::printf("%s: %s training and %s test images of %zu classes in CIFAR-10's format\n", call.out.c_str(),

@@ -30,7 +30,9 @@ Stream main_stream();
 /// Waits for everything queued on the main stream. @throws Error with the device's own message.
 void synchronize();
 
-/// Number of host threads the engine may use; results do not depend on it. @throws Error unless 1 <= count <= 1024.
+inline constexpr int most_threads = 1024;
+/// Number of host threads the engine may use; results do not depend on it. @throws Error unless it is 1 to
+/// most_threads.
 void set_threads(int count);
 int thread_count();
 

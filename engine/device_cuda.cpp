@@ -87,7 +87,7 @@ void synchronize() {
 }
 
 void set_threads(int count) {
-  expect(count >= 1 && count <= 1024, "threads", "expected 1 to 1024 threads, got ", count);
+  expect(count >= 1 && count <= most_threads, "threads", "expected 1 to ", most_threads, " threads, got ", count);
   omp_set_num_threads(count);
 }
 

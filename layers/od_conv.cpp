@@ -109,7 +109,8 @@ ODConv2d::ODConv2d(ParameterStore& store, const std::string& prefix, std::int64_
       kernels_(options.kernels),
       attention_((check_convolution("od_conv2d", in_channels, out_channels, kernel_size, params), store),
                  prefix + "attention.", in_channels, out_channels, kernel_size, params.groups, options) {
-  expect(options.kernels >= 1 && options.kernels <= 16, "od_conv2d", "expected 1 to 16 kernels, got ", options.kernels);
+  expect(options.kernels >= 1 && options.kernels <= most_kernels, "od_conv2d", "expected 1 to ", most_kernels,
+         " kernels, got ", options.kernels);
   const std::int64_t group_in = in_channels / params.groups;
   weight_ = store.add_parameter({prefix + "weight",
                                  {options.kernels, out_channels, kernel_size, kernel_size, group_in},

@@ -28,6 +28,8 @@ AttentionInit parse_attention_init(std::string_view text);
 std::string_view name_of(AttentionNorm norm);
 std::string_view name_of(AttentionInit init);
 
+inline constexpr std::int64_t most_kernels = 16;  ///< K
+
 struct ODConvOptions {
   std::int64_t kernels = 4;  ///< K
   double reduction = 0.0625;

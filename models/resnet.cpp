@@ -2,6 +2,7 @@
 
 #include "engine/files.h"
 #include "engine/schedule.h"
+#include "engine/usage.h"
 #include "models/block.h"
 
 namespace omniconv {
@@ -108,22 +109,24 @@ ModelConfig static_config(ModelConfig config) {
 }
 
 void check(const ModelConfig& config) {
-  const auto require = [](bool condition, const auto&... parts) {
-    if (!condition) throw UsageError(concat("[model] expected ", parts...));
-  };
+  constexpr std::string_view where = "model";
   const bool dynamic = config.dynamic();
-  require(config.width >= 8 && config.width % 8 == 0 && config.width <= 4096, "a width that is a multiple of 8, got ",
-          config.width);
-  require(config.kernels >= 1 && config.kernels <= 16, "1 to 16 kernels, got ", config.kernels);
-  require(dynamic || config.kernels == 1, "1 kernel for the static model ", config.model, ", got ", config.kernels);
-  require(config.reduction > 0 && config.reduction <= 1, "a reduction in (0, 1], got ", config.reduction);
+  require_in(where, config.width >= 8 && config.width % 8 == 0 && config.width <= 4096,
+             "a width that is a multiple of 8, got ", config.width);
+  require_in(where, config.kernels >= 1 && config.kernels <= most_kernels, "1 to ", most_kernels, " kernels, got ",
+             config.kernels);
+  require_in(where, dynamic || config.kernels == 1, "1 kernel for the static model ", config.model, ", got ",
+             config.kernels);
+  require_in(where, config.reduction > 0 && config.reduction <= 1, "a reduction in (0, 1], got ", config.reduction);
   constexpr std::int64_t most_classes = 100'000;
-  require(config.classes >= 2 && config.classes <= most_classes, "2 to ", most_classes, " classes, got ",
-          config.classes);
-  require(config.class_names.empty() || static_cast<std::int64_t>(config.class_names.size()) == config.classes,
-          config.classes, " class names, got ", config.class_names.size());
-  require(config.image_size >= 8 && config.image_size <= 4096, "an image size of 8 to 4096, got ", config.image_size);
-  require(config.dropout >= 0 && config.dropout < 1, "a dropout in [0, 1), got ", config.dropout);
+  require_in(where, config.classes >= 2 && config.classes <= most_classes, "2 to ", most_classes, " classes, got ",
+             config.classes);
+  require_in(where,
+             config.class_names.empty() || static_cast<std::int64_t>(config.class_names.size()) == config.classes,
+             config.classes, " class names, got ", config.class_names.size());
+  require_in(where, config.image_size >= 8 && config.image_size <= 4096, "an image size of 8 to 4096, got ",
+             config.image_size);
+  require_in(where, config.dropout >= 0 && config.dropout < 1, "a dropout in [0, 1), got ", config.dropout);
 }
 
 ResNet::ResNet(const ModelConfig& config, ParameterStore& store)

@@ -1,14 +1,16 @@
 #include "apps/export/onnx.h"
 
+#include "engine/usage.h"
+
 namespace omniconv {
 
 void check_opset(const ModelConfig& config, std::int64_t opset) {
-  if (opset < oldest_opset || opset > newest_opset)
-    throw UsageError(concat("[export] expected --opset of ", oldest_opset, " to ", newest_opset, ", got ", opset));
+  require_in("export", opset >= oldest_opset && opset <= newest_opset, "--opset of ", oldest_opset, " to ",
+             newest_opset, ", got ", opset);
   constexpr std::int64_t first_with_layer_norm = 17;
-  if (config.dynamic() && config.attention_norm == AttentionNorm::layer && opset < first_with_layer_norm)
-    throw UsageError(
-        concat("[export] expected --opset ", first_with_layer_norm, " for a model with layer norms, got ", opset));
+  const bool layer_norms = config.dynamic() && config.attention_norm == AttentionNorm::layer;
+  require_in("export", !layer_norms || opset >= first_with_layer_norm, "--opset ", first_with_layer_norm,
+             " for a model with layer norms, got ", opset);
 }
 
 #if !OMNICONV_ONNX

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "apps/training/feed.h"
+#include "apps/training/require.h"
 #include "apps/training/totals.h"
 #include "data/batches.h"
 #include "engine/device.h"
@@ -31,8 +32,7 @@ Tensor with_part(Tensor average, const Tensor& output, std::size_t parts) {
 std::vector<View> parse_views(std::string_view text) {
   const bool shifts = text == "shift" || text == "flip,shift";
   const bool flips = text == "flip" || text == "flip,shift";
-  if (!shifts && !flips && text != "none")
-    throw UsageError(concat("[options] expected --tta none, flip, shift or flip,shift, got ", in_quotes(text)));
+  require(shifts || flips || text == "none", "--tta none, flip, shift or flip,shift, got ", in_quotes(text));
   std::vector<View> views = {View{}};
   if (shifts) views.insert(views.end(), {{-1, 0}, {1, 0}, {0, -1}, {0, 1}});
   if (flips)

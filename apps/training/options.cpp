@@ -9,11 +9,6 @@
 #include "engine/step_graph.h"
 
 namespace omniconv {
-namespace {
-
-constexpr std::int64_t most_threads = 1024;
-
-}  // namespace
 
 void check_threads(const std::optional<std::int64_t>& threads) {
   require(!threads || (*threads >= 1 && *threads <= most_threads), "--threads of 1 to ", most_threads, ", got ",
