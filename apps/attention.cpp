@@ -57,7 +57,7 @@ void attention(const AttentionCall& call) {
   const Model& model = *loaded.model;
   expect(model.config.dynamic(), "attention", call.checkpoint, ": expected a model with dynamic convolutions, got ",
          describe(model.config), ", which is static");
-  model.set_temperature(temperature.value_or(loaded.temperature));
+  const double used = set_temperature("attention", loaded, temperature);
   const ImageData data = load_data(call.data);
   expect_classes(model.config, data.class_names, "attention", call.data);
   const Dataset test(data.test);
@@ -69,8 +69,8 @@ void attention(const AttentionCall& call) {
   expect_writable("attention", call.out + "/attention.json");
 
   Console console(call.json ? stderr : stdout);
-  console.print(text("%s, temperature %g on %s test images", describe(model.config).c_str(),
-                     temperature.value_or(loaded.temperature), grouped(images).c_str()));
+  console.print(
+      text("%s, temperature %g on %s test images", describe(model.config).c_str(), used, grouped(images).c_str()));
   const AttentionStatistics statistics =
       attention_statistics(model, test, images, data.class_names, [&](std::int64_t done) {
         if (console.due()) console.show(concat(grouped(done), " of ", grouped(images), " images"));

@@ -41,6 +41,7 @@ struct BenchCall {
 Recipe recipe_of(const BenchCall& call) {
   Recipe recipe;
   recipe.model = parse_model(call.model);
+  check_uses(keys_given(call.model_options), recipe.model);
   if (call.inference)
     require_in(where, call.batch_size >= 1, "--batch-size of at least 1, got ", call.batch_size);
   else
@@ -210,15 +211,15 @@ void add_bench(CLI::App& program, int& exit_code) {
       "--inference", call->inference, "Time forward passes instead: dynamic, folded and static, at batch 1, 8, 128");
   command.add_option("--precision", call->precision, precision_help);
   command.add_option("--threads", call->threads, "Host threads");
-  command.add_option("--cuda-graph", call->cuda_graph, cuda_graph_help);
+  CLI::Option* cuda_graph = command.add_option("--cuda-graph", call->cuda_graph, cuda_graph_help);
   command.add_flag("--layers", call->layers, "Also time every convolution: algorithm, speed, bytes, share of the step");
   CLI::Option* plan =
       command.add_flag("--plan", call->plan, "Only the algorithm of every convolution and direction, and why");
   CLI::Option* ablate = command.add_flag(
       "--ablate", call->ablate, "Also time the dynamic convolutions under each algorithm, and without each fusion");
   CLI::Option* autotune = command.add_flag("--autotune", call->autotune, autotune_help);
-  plan->excludes(ablate)->excludes("--layers");
-  inference->excludes(ablate)->excludes(plan)->excludes(autotune)->excludes("--layers");
+  plan->excludes(ablate)->excludes(cuda_graph)->excludes("--layers");
+  inference->excludes(ablate)->excludes(plan)->excludes(autotune)->excludes(cuda_graph)->excludes("--layers");
   command.add_flag("--json", call->json, "The result as one JSON object on stdout, text on stderr");
   command.callback([call, &exit_code] {
     bench(*call);

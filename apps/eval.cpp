@@ -51,14 +51,13 @@ void eval(const EvalCall& call) {
 
   const LoadedModel loaded = load_model(call.checkpoint, precision);
   const Model& model = *loaded.model;
-  model.set_temperature(temperature.value_or(loaded.temperature));
+  const double used = set_temperature("eval", loaded, temperature);
   ImageData data = load_data(call.data);
   expect_classes(model.config, data.class_names, "eval", call.data);
   if (!call.logits.empty()) expect_writable("eval", call.logits);
 
   Console console(call.json ? stderr : stdout);
-  const std::string of_model =
-      model.config.dynamic() ? text(", temperature %g", temperature.value_or(loaded.temperature)) : "";
+  const std::string of_model = model.config.dynamic() ? text(", temperature %g", used) : "";
   const std::string seen = views.size() > 1 ? concat(", each in ", views.size(), " views") : "";
   const std::vector<std::uint8_t> labels = data.test.labels;
   const Dataset dataset(std::move(data.test), residence);

@@ -104,6 +104,7 @@ void inspect(const InspectCall& call) {
   ModelConfig config;
   if (call.checkpoint.empty()) {
     config = parse_model(call.model);
+    check_uses(keys_given(call.model_options), config);
     check(config);
   } else {
     const Checkpoint checkpoint = read_checkpoint(call.checkpoint);

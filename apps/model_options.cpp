@@ -28,6 +28,13 @@ void add_model_options(CLI::App& command, ModelWords& words,
        command.add_option("--attention-init", words.attention_init, "Heads of the attention start as: kaiming, zero"));
 }
 
+std::set<std::string> keys_given(const std::vector<std::pair<std::string, const CLI::Option*>>& options) {
+  std::set<std::string> keys;
+  for (const auto& [key, option] : options)
+    if (option->count() > 0) keys.insert(key);
+  return keys;
+}
+
 ModelConfig parse_model(const ModelWords& words) {
   ModelConfig config = default_config(words.model, parse_stem(words.stem));
   config.width = words.width;
@@ -47,6 +54,14 @@ std::optional<double> parse_constant_temperature(std::string_view where, const s
   const TemperatureSchedule schedule = parse_temperature(word);
   require_in(where, schedule.epochs == 0, "--temperature with one number, got ", word);
   return schedule.end;
+}
+
+double set_temperature(std::string_view where, const LoadedModel& loaded, const std::optional<double>& given) {
+  const ModelConfig& config = loaded.model->config;
+  require_in(where, config.dynamic() || given.value_or(1) == 1, "a --temperature of 1 for the static ", config.model,
+             ", got ", given.value_or(1));
+  loaded.model->set_temperature(given.value_or(loaded.temperature));
+  return given.value_or(loaded.temperature);
 }
 
 }  // namespace omniconv

@@ -3,11 +3,13 @@
 
 #include <CLI/CLI.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "models/checkpoint.h"
 #include "models/resnet.h"
 
 namespace omniconv {
@@ -26,11 +28,18 @@ struct ModelWords {
 void add_model_options(CLI::App& command, ModelWords& words,
                        std::vector<std::pair<std::string, const CLI::Option*>>& options);
 
+/// The keys of those options that the call gives.
+std::set<std::string> keys_given(const std::vector<std::pair<std::string, const CLI::Option*>>& options);
+
 /// @throws UsageError for a word that is none of an option's.
 ModelConfig parse_model(const ModelWords& words);
 
 /// --temperature of a sub-command that runs a checkpoint: one number, or nothing for an empty word.
 /// @throws UsageError `[where] ...` for a schedule.
 std::optional<double> parse_constant_temperature(std::string_view where, const std::string& word);
+
+/// Sets the temperature that a call gives, else that of the checkpoint, and returns it.
+/// @throws UsageError `[where] ...` for one but 1 of a static model, which has none.
+double set_temperature(std::string_view where, const LoadedModel& loaded, const std::optional<double>& given);
 
 }  // namespace omniconv

@@ -64,7 +64,7 @@ void predict(const PredictCall& call) {
 
   const LoadedModel loaded = load_model(call.checkpoint, DType::f32);
   const Model& model = *loaded.model;
-  model.set_temperature(temperature.value_or(loaded.temperature));
+  set_temperature("predict", loaded, temperature);
   const std::int64_t classes = model.config.classes;
   const std::vector<std::string> names = class_names(model.config, call.data);
   ImageSet set;

@@ -28,8 +28,7 @@ struct TrainCall {
 
 TrainOptions options_of(const TrainCall& call) {
   TrainOptions options = call.options;
-  for (const auto& [key, option] : call.recipe_options)
-    if (option->count() > 0) options.given.insert(key);
+  options.given = keys_given(call.recipe_options);
   Recipe& recipe = options.recipe;
   recipe.model = parse_model(call.model);
   recipe.lr_schedule = parse_learning_rate_schedule(call.lr_schedule);

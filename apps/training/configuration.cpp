@@ -56,17 +56,16 @@ const std::vector<Preset>& presets() {
   return all;
 }
 
-/// The keys of config.json, without those that a call never takes from a preset.
+/// The keys of config.json; a file that a run wrote has RunFolder::program_key besides.
 nlohmann::json read_config(const std::string& path) {
   nlohmann::json json = parse_json(read_text(where, path));
   expect(json.is_object(), where, path, ": expected an object with keys of config.json, got other text");
   expect(!json.contains(RunFolder::program_key) || json[RunFolder::program_key] == RunFolder::program_name, where, path,
          ": expected the configuration of omniconv train, got another program's");
-  json.erase(RunFolder::program_key);
   const nlohmann::json known = to_json(Recipe{});
   for (const auto& [key, value] : json.items())
-    expect(known.contains(key), where, path, ": expected keys of config.json, got ", in_quotes(key),
-           ": the keys are the options of omniconv train, with _ for -");
+    expect(known.contains(key) || key == RunFolder::program_key, where, path, ": expected keys of config.json, got ",
+           in_quotes(key), ": the keys are the options of omniconv train, with _ for -");
   return json;
 }
 
@@ -127,13 +126,20 @@ nlohmann::json recipe_preset(const std::string& name) {
 }
 
 void apply_configuration(TrainOptions& options, const Recipe* run) {
+  std::set<std::string> named = options.given;
   // The file is stronger than the preset, so it goes first: what it names is given then.
   if (!options.config.empty()) {
-    fill_in(read_config(options.config), options.config, options);
+    nlohmann::json values = read_config(options.config);
+    // A file that a run wrote names every key, whether the run had a use for it or not.
+    const bool by_hand = values.erase(RunFolder::program_key) == 0;
+    if (by_hand)
+      for (const auto& [key, value] : values.items()) named.insert(key);
+    fill_in(values, options.config, options);
     settle_model(options.given, options.recipe.model);
   }
   if (!options.preset.empty()) fill_in(recipe_preset(options.preset), "--recipe", options);
   if (!options.stages.empty()) apply_stages(options, run);
+  if (run == nullptr) check_uses(named, options.recipe);
 }
 
 }  // namespace omniconv

@@ -39,6 +39,12 @@ struct TrainOptions {
 
 /// @throws UsageError for a value that no call could have, or values that contradict each other.
 void check(const TrainOptions& options);
+/// Refuses options without an effect: those that only a model with attention, only --lr-schedule step or only augmented
+/// images have a use for. `named` are the keys, as in the recipe's JSON, that a call itself named, which presets do
+/// not.
+/// @throws UsageError naming the first.
+void check_uses(const std::set<std::string>& named, const ModelConfig& model);
+void check_uses(const std::set<std::string>& named, const Recipe& recipe);
 /// The same for what --seeds, --compare and --dry-run go with.
 void check_series(const TrainOptions& options);
 /// --cuda-graph on or off of a call, or nothing: whether steps are recorded as CUDA graphs (engine/step_graph.h).

@@ -47,6 +47,10 @@ TEST_CASE("convert --to static writes a plain ResNet, the same bytes whatever th
   CHECK(written.tensors.at("layer1.0.conv1.weight").shape == Shape{8, 8, 3, 3});
   for (const auto& [name, tensor] : written.tensors) CHECK(name.find("attention") == std::string::npos);
   CHECK(trained.logits(file).size() == 200);
+  const Words eval = {"eval", "--checkpoint", file, "--data", trained.data};
+  check_one_line_error(eval + Words{"--temperature", "2"}, 2,
+                       "[eval] expected a --temperature of 1 for the static resnet18, got 2");
+  CHECK(run(eval + Words{"--temperature", "1"}).exit_code == 0);
 
   Words again = words + Words{"--threads", "1"};
   *(std::find(again.begin(), again.end(), "--out") + 1) = trained.folder.file("again.safetensors");

@@ -292,6 +292,30 @@ TEST_CASE("config.json of a run repeats it, and options are stronger than the fi
   }
 }
 
+TEST_CASE("what would have no effect is refused where the call or a file by hand names it, and nowhere else") {
+  const TemporaryFolder folder;
+  const auto outcome = [](const TrainOptions& options) {
+    TrainOptions copy = options;
+    return message_of<Error>([&] { apply_configuration(copy, nullptr); });
+  };
+  TrainOptions options;
+  options.recipe.model = default_config("resnet18", Stem::cifar);
+  options.given = {"model"};
+  for (const std::string& name : recipe_presets()) {
+    options.preset = name;
+    CHECK(outcome(options) == "no error");
+  }
+  options.config = folder.file("config.json");
+  write_text(options.config, R"({"attention_init": "zero"})");
+  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-init, got the static resnet18"));
+  write_text(options.config, R"({"lr_factor": 0.5})");
+  CHECK_THAT(outcome(options), ContainsSubstring("--lr-schedule step with --lr-factor, got cosine"));
+  write_text(options.config, R"({"program": "omniconv train", "lr_factor": 0.5, "attention_init": "zero"})");
+  CHECK(outcome(options) == "no error");
+  options.given.insert("attention_init");
+  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-init"));
+}
+
 TEST_CASE("a dry run shows model, memory and schedule, and neither trains nor writes") {
   const TemporaryFolder folder;
   TrainOptions options = small_options(write_small_data(folder, 64), folder.file("run"));
