@@ -144,10 +144,26 @@ TEST_CASE("impossible options exit with 2, one line and no file") {
   check_one_line_error({"bench", "--steps", "2"}, 2, "--steps of 3");
   check_one_line_error({"bench", "--inference", "--precision", "bf16"}, 2, "--precision f32 with --inference");
   check_one_line_error({"synth", "--out", folder.file("run"), "--train", "4"}, 2, "--train of 5");
+  check_one_line_error({"synth", "--out", folder.file("run"), "--test", "0"}, 2, "--test of 1 to 1000000, got 0");
+  check_one_line_error({"synth", "--out", folder.file("run"), "--seed", "-1"}, 2,
+                       "[synth] expected --seed of at least 0");
+  check_one_line_error({"inspect"}, 2, "[inspect] expected --checkpoint or --model, got neither");
+  check_one_line_error({"inspect", "--image-size", "64"}, 2, "got neither");
+  check_one_line_error({"inspect", "--checkpoint", "x", "--width", "8"}, 2, "options of a model, got both");
   check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--batch-size", "0"}, 2, "--batch-size");
   check_one_line_error({"eval", "--checkpoint", "x", "--data", "y", "--temperature", "3:1:2"}, 2, "one number");
   CHECK(folder.names().empty());
 }
+
+#if !OMNICONV_CUDA
+TEST_CASE("an order of threads that is no number is refused") {
+  ::setenv("OMNICONV_SIMT_SHUFFLE", "some", 1);
+  const Outcome outcome = run({"bench", "--width", "8", "--kernels", "1", "--batch-size", "2", "--steps", "3"});
+  ::unsetenv("OMNICONV_SIMT_SHUFFLE");
+  CHECK(outcome.exit_code == 1);
+  CHECK(outcome.err == "omniconv: [launch] expected a number in OMNICONV_SIMT_SHUFFLE, got some\n");
+}
+#endif
 
 TEST_CASE("bad files and folders exit with 1, one line and no file") {
   const TemporaryFolder folder;

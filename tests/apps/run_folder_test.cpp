@@ -35,6 +35,12 @@ TEST_CASE("a new run replaces the run in its folder and leaves foreign files alo
   CHECK_FALSE(std::filesystem::exists(run + "/steps.jsonl"));
   CHECK(read_text(run + "/notes.txt") == "mine");
 
+  // What cannot be taken away, such as a folder with something in it, is not written over.
+  std::filesystem::create_directories(run + "/steps.jsonl/kept");
+  CHECK_THAT(message_of<Error>([&] { train_quietly(options); }),
+             StartsWith("[run] " + run + "/steps.jsonl: expected to replace an earlier run, got: "));
+  CHECK(std::filesystem::exists(run + "/steps.jsonl/kept"));
+
   write_text(folder.file("config.json"), "{\"architectures\": [\"BertModel\"]}");
   options.out = folder.path().string();
   CHECK_THAT(message_of<Error>([&] { train_quietly(options); }),

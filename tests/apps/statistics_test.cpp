@@ -33,6 +33,7 @@ TEST_CASE("the p-value counts the signs that lead as far") {
   CHECK(sign_flip_p_value({1, 2, 4, -1}) == 6.0 / 16);    // ±(1 2 4 1), ±(1 2 4 -1), ±(-1 2 4 1)
   CHECK(sign_flip_p_value({0, 0}) == 1);
   CHECK(sign_flip_p_value({5}) == 1);
+  CHECK(message_of<Error>([] { sign_flip_p_value({}); }) == "[statistics] expected at least 1 pair, got none");
   // More pairs than are summed exactly: all of one sign is as unlikely as drawing can show.
   CHECK(sign_flip_p_value(std::vector<double>(30, 0.5)) < 1e-4);
   std::vector<double> mixed(30, 0.5);

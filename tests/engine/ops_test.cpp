@@ -321,6 +321,10 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
   CHECK_THROWS_WITH(ops::conv2d(tape, {}, image, variable({4, 3, 3, 5}, 2)),
                     ContainsSubstring("[conv2d] expected input with 5 channels, got shape [2, 4, 4, 3]"));
   CHECK_THROWS_WITH(ops::conv2d(tape, {}, image, variable({4, 9, 9, 3}, 2)), ContainsSubstring("9x9 kernel"));
+  CHECK_THROWS_WITH(ops::conv2d(tape, {}, image, variable({1, 4, 3, 3, 3}, 2)),
+                    ContainsSubstring("[conv2d] expected weight [O, R, S, I/g], got shape [1, 4, 3, 3, 3]"));
+  CHECK_THROWS_WITH(ops::conv2d(tape, {.groups = 3}, image, variable({4, 3, 3, 1}, 2)),
+                    ContainsSubstring("[conv2d] expected output channels divisible by 3 groups, got 4"));
   CHECK_THROWS_WITH(ops::linear(tape, image, variable({4, 3}, 2), {}), ContainsSubstring("[linear] expected"));
   CHECK_THROWS_WITH(ops::global_average_pool(tape, variable({2, 3}, 2)),
                     ContainsSubstring("[global_average_pool] expected input [N, H, W, C], got shape [2, 3]"));
@@ -341,6 +345,17 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
                     ContainsSubstring("[od_conv2d] expected logits of their own for each attention, got the same"));
   CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 3, 3, 5}, 2), {}, temperature),
                     ContainsSubstring("expected input with 5 channels, got shape [2, 4, 4, 3]"));
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({4, 3, 3, 3}, 2), {}, temperature),
+                    ContainsSubstring("[od_conv2d] expected weight [K, O, R, S, I/g], got shape [4, 3, 3, 3]"));
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {.groups = 3}, image, variable({1, 4, 3, 3, 1}, 2), {}, temperature),
+                    ContainsSubstring("[od_conv2d] expected output channels divisible by 3 groups, got 4"));
+  CHECK_THROWS_WITH(ops::od_conv2d(tape, {}, image, variable({1, 4, 9, 9, 3}, 2), {}, temperature),
+                    ContainsSubstring("[od_conv2d] expected an input of at least the kernel's reach, got shape "
+                                      "[2, 4, 4, 3] for a 9x9 kernel"));
+  CHECK_THROWS_WITH(ops::attentions({}, temperature),
+                    ContainsSubstring("[od_conv2d] expected channel logits, which every ODConv has, got none"));
+  CHECK_THROWS_WITH(ops::add_bias(tape, Variable(Tensor::zeros({3}, DType::f64)), variable({3}, 2), false),
+                    ContainsSubstring("[add_bias] expected input [..., C], got shape [3]"));
   const Norm norm(3);
   CHECK_THROWS_WITH(
       ops::batch_norm(tape, {}, variable({1, 3}, 4), {}, norm.gamma, norm.beta, norm.running_mean, norm.running_var),
@@ -375,7 +390,7 @@ TEST_CASE("operations refuse what does not fit", "[ops]") {
   CHECK_THROWS_WITH(attend(variable({1, 4}, 7), trunk, norm, channel, temperature),
                     ContainsSubstring("[od_attention] expected at least 2 samples, got 1"));
   CHECK_THROWS_WITH(ops::cross_entropy(tape, image, Tensor::zeros({2}, DType::i32), nullptr),
-                    ContainsSubstring("[cross_entropy] expected"));
+                    ContainsSubstring("[cross_entropy] expected logits [N, C] and labels i32 [N], got shapes"));
   const Variable scores = variable({2, 3}, 5);
   const Tensor labels = Tensor::zeros({2}, DType::i32);
   CHECK_THROWS_WITH(ops::cross_entropy(tape, scores, labels, nullptr, {.other_labels = labels}),

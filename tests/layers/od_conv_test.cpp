@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "engine/fusions.h"
+#include "layers/graph.h"
 #include "tests/autograd_check.h"
 
 namespace omniconv {
@@ -170,6 +171,13 @@ TEST_CASE("layers refuse impossible shapes", "[layers]") {
   CHECK_THROWS_WITH(Conv2d(store, "c.", 3, 4, 3, {.stride = 0}), ContainsSubstring("stride 0"));
   CHECK_THROWS_WITH(ODConv2d(store, "d.", 4, 4, 3, {}, {.kernels = 17}),
                     ContainsSubstring("[od_conv2d] expected 1 to 16 kernels, got 17"));
+  const ODConv2d layer(store, "e.", 4, 4, 3, {}, {.kernels = 2});
+  CHECK_THROWS_WITH(layer.mean_weight({}), ContainsSubstring("expected attentions of at least 1 sample"));
+  const Variable known(Tensor::zeros({1, 2, 2, 4}, DType::f32)), other(Tensor::zeros({1, 2, 2, 8}, DType::f32));
+  Graph graph(known);
+  CHECK_THROWS_WITH(graph.add_average_pool(other, known),
+                    ContainsSubstring("[graph] expected values that recorded layers have made, got another one of "
+                                      "shape [1, 2, 2, 8]"));
   CHECK_THROWS_WITH(parse_attention_norm("x"),
                     ContainsSubstring("[attention_norm] expected batch, frozen or layer, got x"));
   CHECK_THROWS_WITH(parse_attention_init("x"), ContainsSubstring("[attention_init] expected kaiming or zero, got x"));

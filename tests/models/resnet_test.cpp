@@ -327,6 +327,10 @@ TEST_CASE("foreign states are refused, naming the first few tensors", "[models]"
   state["conv1.weight"] = make_host_tensor(std::vector<float>(8 * 3 * 25), {8, 3, 5, 5});
   CHECK_THROWS_WITH(config_from_file(state, {}, "FILE"),
                     ContainsSubstring("expected a first convolution of 3x3 or 7x7, got shape [8, 3, 5, 5]"));
+  state = before;
+  state["layer1.0.conv1.attention.fc.weight"] = make_host_tensor(std::vector<float>(17 * 8), {17, 8, 1, 1});
+  CHECK_THROWS_WITH(config_from_file(state, {}, "FILE"),
+                    ContainsSubstring("expected attention widths of one reduction up to 1, got others"));
   CHECK_THROWS_WITH(config_from_file(before, {{"dropout", "half"}}, "FILE"),
                     ContainsSubstring("expected a number as dropout in the metadata, got \"half\""));
   CHECK_THROWS_WITH(config_from_file(before, {{"image_size", "1e9"}}, "FILE"), ContainsSubstring("image_size"));
