@@ -11,18 +11,13 @@
 namespace omniconv {
 
 void check_uses(const std::set<std::string>& named, const ModelConfig& model) {
-  for (const auto& [key, option] : {std::pair("reduction", "--reduction"),
-                                    {"downsample", "--downsample"},
-                                    {"attention_norm", "--attention-norm"},
-                                    {"attention_init", "--attention-init"}})
+  for (const auto& [key, option] :
+       {std::pair("reduction", "--reduction"), {"downsample", "--downsample"}, {"attention_norm", "--attention-norm"}})
     require(model.dynamic() || !named.contains(key), "a dynamic model with ", option, ", got the static ", model.model);
 }
 
 void check_uses(const std::set<std::string>& named, const Recipe& recipe) {
   check_uses(named, recipe.model);
-  const bool neutral = recipe.temperature.epochs == 0 && recipe.temperature.end == 1;
-  require(recipe.model.dynamic() || !named.contains("temperature") || neutral, "a --temperature of 1 for the static ",
-          recipe.model.model, ", got ", format_temperature(recipe.temperature));
   require(recipe.lr_schedule == LearningRateSchedule::step || !named.contains("lr_factor"),
           "--lr-schedule step with --lr-factor, got ", name_of(recipe.lr_schedule));
   require(recipe.augment || !named.contains("flip") || recipe.flip == kernels::Flip::never,

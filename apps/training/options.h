@@ -39,9 +39,10 @@ struct TrainOptions {
 
 /// @throws UsageError for a value that no call could have, or values that contradict each other.
 void check(const TrainOptions& options);
-/// Refuses options without an effect: those that only a model with attention, only --lr-schedule step or only augmented
-/// images have a use for. `named` are the keys, as in the recipe's JSON, that a call itself named, which presets do
-/// not.
+/// Refuses options without an effect: what only the structure of a dynamic model, only --lr-schedule step or only
+/// augmented images have a use for. `named` are the keys, as in the recipe's JSON, that a call itself named, which
+/// presets do not. How attention starts and cools down (--attention-init, --temperature) is no part of a static model
+/// either, but twins are trained by one command line.
 /// @throws UsageError naming the first.
 void check_uses(const std::set<std::string>& named, const ModelConfig& model);
 void check_uses(const std::set<std::string>& named, const Recipe& recipe);

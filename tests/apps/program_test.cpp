@@ -123,7 +123,7 @@ TEST_CASE("impossible options exit with 2, one line and no file") {
   check_one_line_error(train + Words{"--temperature", "0:1:1"}, 2, "0:1:1");
   check_one_line_error(train + Words{"--batch-size", "1"}, 2, "--attention-norm layer");
   check_one_line_error(train + Words{"--model", "resnet18", "--kernels", "4"}, 2, "1 kernel for the static model");
-  check_one_line_error(train + Words{"--model", "resnet18", "--attention-init", "zero"}, 2, "a dynamic model");
+  check_one_line_error(train + Words{"--model", "resnet18", "--attention-norm", "layer"}, 2, "a dynamic model");
   check_one_line_error({"bench", "--model", "resnet18", "--reduction", "0.0625"}, 2,
                        "a dynamic model with --reduction");
   check_one_line_error({"inspect", "--model", "resnet18", "--downsample", "static"}, 2, "a dynamic model");

@@ -306,14 +306,14 @@ TEST_CASE("what would have no effect is refused where the call or a file by hand
     CHECK(outcome(options) == "no error");
   }
   options.config = folder.file("config.json");
-  write_text(options.config, R"({"attention_init": "zero"})");
-  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-init, got the static resnet18"));
+  write_text(options.config, R"({"attention_norm": "layer"})");
+  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-norm, got the static resnet18"));
   write_text(options.config, R"({"lr_factor": 0.5})");
   CHECK_THAT(outcome(options), ContainsSubstring("--lr-schedule step with --lr-factor, got cosine"));
-  write_text(options.config, R"({"program": "omniconv train", "lr_factor": 0.5, "attention_init": "zero"})");
+  write_text(options.config, R"({"program": "omniconv train", "lr_factor": 0.5, "attention_norm": "layer"})");
   CHECK(outcome(options) == "no error");
-  options.given.insert("attention_init");
-  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-init"));
+  options.given.insert("attention_norm");
+  CHECK_THAT(outcome(options), ContainsSubstring("a dynamic model with --attention-norm"));
 }
 
 TEST_CASE("a dry run shows model, memory and schedule, and neither trains nor writes") {
