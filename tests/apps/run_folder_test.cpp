@@ -203,12 +203,17 @@ TEST_CASE("what is no run cannot be resumed") {
   CHECK_THAT(message(run), ContainsSubstring("expected --data, got a run without config.json"));
 }
 
-TEST_CASE("what a run's state claims costs no memory before its tensors were compared") {
-  const TemporaryFolder folder;
-  const std::string run = folder.file("run");
-  TrainOptions options = small_options(write_small_data(folder), run);
+/// The folder of a run that stopped after its first step.
+std::string run_of_one_step(const TemporaryFolder& folder) {
+  TrainOptions options = small_options(write_small_data(folder), folder.file("run"));
   options.max_steps = 1;
   REQUIRE(train_quietly(options) == 0);
+  return options.out;
+}
+
+TEST_CASE("what a run's state claims costs no memory before its tensors were compared") {
+  const TemporaryFolder folder;
+  const std::string run = run_of_one_step(folder);
   SafetensorsFile state = read_safetensors(run + "/resume.safetensors");
   nlohmann::json recipe = nlohmann::json::parse(state.metadata.at("recipe"));
   nlohmann::json config = nlohmann::json::parse(read_text(run + "/config.json"));
@@ -225,10 +230,7 @@ TEST_CASE("what a run's state claims costs no memory before its tensors were com
 
 TEST_CASE("totals that no epoch has are refused") {
   const TemporaryFolder folder;
-  const std::string run = folder.file("run");
-  TrainOptions options = small_options(write_small_data(folder), run);
-  options.max_steps = 1;
-  REQUIRE(train_quietly(options) == 0);
+  const std::string run = run_of_one_step(folder);
   SafetensorsFile state = read_safetensors(run + "/resume.safetensors");
   for (const std::vector<double>& totals : std::vector<std::vector<double>>{
            {std::nan(""), 1, 2}, {1, -1, 2}, {1, 3, 2}, {1, 1, 2.5}, {1, 1, std::nan("")}, {1, 1}}) {
